@@ -45,6 +45,7 @@ pub mod network;
 pub mod node;
 pub mod patience;
 pub mod refusal;
+mod reopening;
 pub mod supervision;
 mod sync;
 mod writer;

@@ -1,5 +1,8 @@
 //! The refusal of an instance, and its DIMSE status. No other module maps an error to a status.
 
+use std::sync::Arc;
+
+use tidegate_protocol::syntaxes::is_uid;
 use tidegate_protocol::{ErrorComment, Status};
 use tidegate_storage::StoreError;
 use tidegate_storage::head::{HeadError, Mismatch};
@@ -11,14 +14,19 @@ use crate::mailbox::HandoffTimeout;
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The Affected SOP Instance UID is not a UID.
-    #[error("affected sop instance uid: {0}")]
+    #[error(
+        "affected sop instance uid: {0}; correct the root of the UIDs, or their counter, in the modality (PS3.5 §9.1: digits and periods)"
+    )]
     InstanceUid(InvalidUid),
     /// The Affected SOP Class UID is not a UID.
-    #[error("affected sop class uid: {0}")]
+    #[error("affected sop class uid: {0}; correct the sop class in the modality (PS3.5 §9.1: digits and periods)")]
     ClassUid(InvalidUid),
     /// The Affected SOP Class UID is not the abstract syntax of the presentation context.
     #[error("sop class is not that of the presentation context")]
-    ClassOfAnotherContext,
+    ClassOfAnotherContext {
+        /// The abstract syntax of the context: a string of the peer.
+        abstract_syntax: Arc<str>,
+    },
     /// The presentation context is for Verification.
     #[error("nothing can be stored on a verification context")]
     NotAStorageContext,
@@ -202,7 +210,7 @@ impl Refusal {
         match self {
             Self::InstanceUid(_) => Reason::InvalidInstanceUid,
             Self::ClassUid(_) => Reason::InvalidClassUid,
-            Self::ClassOfAnotherContext => Reason::ClassOfAnotherContext,
+            Self::ClassOfAnotherContext { .. } => Reason::ClassOfAnotherContext,
             Self::NotAStorageContext => Reason::NotAStorageContext,
             Self::NoDataSet => Reason::NoDataSet,
             Self::Head(_) => Reason::UnreadableHead,
@@ -219,10 +227,22 @@ impl Refusal {
         self.reason().status()
     }
 
+    /// The UID that stands against that of the command: of the dataset (A900), or of the presentation context (0122).
+    pub(crate) fn other_uid(&self) -> Option<&str> {
+        match self {
+            Self::Mismatch(mismatch) => mismatch.found(),
+            Self::ClassOfAnotherContext { abstract_syntax } => Some(&**abstract_syntax).filter(|uid| is_uid(uid)),
+            _ => None,
+        }
+    }
+
     /// The Error Comment for the sender.
     pub fn comment(&self) -> ErrorComment {
         match self {
             Self::Store(error) => ErrorComment::new(of_store_error(error).1),
+            // Without the remedy: it has at most 64 characters (PS3.7 §C.4.2).
+            Self::InstanceUid(invalid) => ErrorComment::new(format_args!("affected sop instance uid: {invalid}")),
+            Self::ClassUid(invalid) => ErrorComment::new(format_args!("affected sop class uid: {invalid}")),
             _ => ErrorComment::new(self),
         }
     }

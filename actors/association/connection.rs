@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tidegate_protocol::command::request_name;
-use tidegate_protocol::{Event, NotDicom, Operation, Rejection, StoreRequest};
+use tidegate_protocol::{Event, NotDicom, Operation, Rejection, StoreRequest, Violation};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -247,7 +247,8 @@ impl Connection {
                 self.learn_refused_titles();
                 if let Some(unlogged) = self.incident(Class::Violation, violation.name(), ()) {
                     let (calling, called, reason) = (self.peer.calling(), self.peer.called(), violation.name());
-                    warn!(peer = %self.peer.address, calling, called, reason, cause = %violation, unlogged, "association aborted: protocol violation");
+                    let limit = limit_of(&violation);
+                    warn!(peer = %self.peer.address, calling, called, reason, limit, cause = %violation, unlogged, "association aborted: protocol violation");
                 }
                 return Some(End::Violation);
             }
@@ -299,6 +300,18 @@ impl Connection {
             warn!(peer = %self.peer.address, calling, called, unlogged, "peer does not read its responses, connection closed");
         }
         sent?
+    }
+}
+
+/// The type of a P-DATA-TF PDU (PS3.8 §9.3.5).
+const P_DATA_TF: u8 = 4;
+
+/// The key of `[associations]` whose limit the peer has gone beyond.
+fn limit_of(violation: &Violation) -> Option<&'static str> {
+    match violation {
+        Violation::RequestLength { .. } => Some("max_request_length"),
+        Violation::PduLength { pdu_type: P_DATA_TF, .. } => Some("max_pdu_length"),
+        _ => None,
     }
 }
 

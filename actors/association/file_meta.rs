@@ -40,7 +40,7 @@ fn file_meta(request: &StoreRequest, peer: &Peer, policy: &Policy) -> Result<Fil
     };
     if sop_class != &*request.abstract_syntax && (policy.strict || !stores(&sop_class_uid) || peer.is_denied(sop_class))
     {
-        return Err(Refusal::ClassOfAnotherContext);
+        return Err(Refusal::ClassOfAnotherContext { abstract_syntax: request.abstract_syntax.clone() });
     }
     let sop_instance_uid = parse(request.affected_sop_instance_uid()).map_err(Refusal::InstanceUid)?;
     Ok(FileMeta {

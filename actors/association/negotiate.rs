@@ -10,7 +10,7 @@ use tidegate_access::rules::Criterion;
 use tidegate_access::{Granted, Users};
 use tidegate_memory::Stage;
 use tidegate_protocol::syntaxes::{STORAGE_COMMITMENT, VERIFICATION};
-use tidegate_protocol::{AssociateRequest, ContextRefusal, RefusedContexts, Rejection, UserIdentity};
+use tidegate_protocol::{AssociateRequest, ContextRefusal, Rejection, UserIdentity};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -34,6 +34,9 @@ const MIN_QUIET: Duration = Duration::from_secs(5);
 const TIME_TO_END: Duration = Duration::from_secs(2);
 /// Pause between two attempts to take a place.
 const PLACE_RETRY: Duration = Duration::from_millis(50);
+
+/// The contexts of a request without one.
+const NONE_PROPOSED: &str = "the request proposes none";
 
 /// The reason why a passcode was found neither right nor wrong.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +123,7 @@ impl Connection {
         if let Err(refused) = decided {
             return Some(self.on_refused(&refused));
         }
-        self.note_refused_contexts(&request.contexts_refused);
+        self.note_refused_contexts(&request);
         let rule = self.rule().map(str::to_owned);
         self.peer.accepted(rule);
         self.session.accept(request.async_operations);
@@ -183,14 +186,19 @@ impl Connection {
     }
 
     /// Counts the refused presentation contexts, and names them in the log: a sender whose contexts are refused sends nothing, and leaves.
-    fn note_refused_contexts(&self, refused: &RefusedContexts) {
-        let Some(first) = refused.first() else { return };
+    fn note_refused_contexts(&self, request: &AssociateRequest) {
+        let refused = &request.contexts_refused;
+        let first = match refused.first() {
+            None if request.contexts_proposed > 0 => return,
+            first => first.map_or("", ContextRefusal::name),
+        };
         for reason in ContextRefusal::ALL {
             self.node.env.gauges.counters.contexts_refused(reason).add(refused.count(reason) as u64);
         }
         let can_store = self.session.can_store();
-        let kind = if can_store { first.name() } else { "none_accepted" };
-        let (refused, contexts) = (refused.total(), refused.to_string());
+        let kind = if can_store { first } else { "none_accepted" };
+        let contexts = if request.contexts_proposed == 0 { NONE_PROPOSED.to_owned() } else { refused.to_string() };
+        let refused = refused.total();
         let Some(unlogged) = self.line_about(Topic::Contexts, kind, &contexts) else { return };
         let (calling, called) = (self.peer.calling(), self.peer.called());
         if can_store {

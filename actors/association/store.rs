@@ -239,7 +239,9 @@ impl Connection {
                 calling = self.peer.calling(),
                 called = self.peer.called(),
                 association = self.peer.association(),
+                sop_class = operation.sop_class(),
                 sop_instance = operation.sop_instance(),
+                other_uid = refusal.other_uid(),
                 study,
                 message_id = operation.message_id,
                 reason = refusal.reason().name(),
@@ -249,7 +251,7 @@ impl Connection {
                 "instance refused"
             );
         }
-        self.node.env.gauges.count_refused(refusal, self.peer.sender());
+        self.node.env.gauges.count_refused(refusal, operation.sop_instance(), self.peer.sender());
         self.record.refused();
         self.session.respond(operation, status, &refusal.comment());
     }

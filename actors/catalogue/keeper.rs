@@ -1,6 +1,6 @@
 //! The open file, and what is done about each of its errors: [`tidegate_catalogue::Error::remedy`] says which.
 //!
-//! Each state is logged once. Nothing is given up: what cannot be done now is tried again, at most [`LONGEST_PAUSE`] later.
+//! Each state is logged once. Nothing is given up: what cannot be done now is tried again, at most [`PAUSES`]`.longest` later.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use super::queue::{BATCH, Batch, Cause};
 use super::shared::{Shared, Trouble};
 use super::state::{LastBatch, OpenGap, Work, WorkState};
 use super::work::{Ended, OpenDisk, Works, now_ms};
+use crate::reopening::{Pauses, Reopening, remedy_of};
 
-/// Time before the first repetition of what failed, and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Least time between two files that are set aside. A disk that damages each of them must not fill the log.
-const BETWEEN_SET_ASIDE: Duration = Duration::from_secs(60);
+const PAUSES: Pauses = Pauses {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(5),
+    between_set_aside: Duration::from_secs(60),
+};
 
 /// Asks for the id of the storage root, and for its path.
 pub(crate) type RootId = Box<dyn Fn() -> Result<(u64, PathBuf), StoreError> + Send + Sync>;
@@ -42,9 +43,7 @@ pub(super) struct Keeper<D: Disk> {
     unnoted: Vec<(Cause, u64)>,
     /// Gaps noted so far.
     gaps: u64,
-    retry_at: Option<Instant>,
-    pause: Duration,
-    set_aside_at: Option<Instant>,
+    reopening: Reopening,
 }
 
 impl<D: Disk> Keeper<D> {
@@ -66,15 +65,13 @@ impl<D: Disk> Keeper<D> {
             pending: None,
             unnoted: Vec::new(),
             gaps: 0,
-            retry_at: None,
-            pause: FIRST_PAUSE,
-            set_aside_at: None,
+            reopening: Reopening::new(PAUSES),
         }
     }
 
     /// When something may be tried again after a failure; `None`: nothing has failed.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        self.reopening.at()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -131,7 +128,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Without the id of the root, a catalogue of another root cannot be told.
     fn failed_to_know_root(&mut self, error: &StoreError) {
-        self.wait(self.pause);
+        self.reopening.failed(Remedy::Retry);
         let reason = format!("the id of the storage root cannot be read or written: {error}");
         let remedy = "put back the file .tidegate/id that was there, or move away what stands there now";
         self.tell(Trouble { reason, remedy: Some(remedy.to_owned()) });
@@ -211,7 +208,7 @@ impl<D: Disk> Keeper<D> {
         let batches = usize::from(self.has_pending()) + self.shared.queue.waiting().0.div_ceil(BATCH);
         (0..batches).all(|_| {
             self.enter();
-            self.retry_at.is_none()
+            self.reopening.at().is_none()
         })
     }
 
@@ -290,7 +287,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     fn succeeded(&mut self) {
-        (self.retry_at, self.pause) = (None, FIRST_PAUSE);
+        self.reopening.succeeded();
         let former = self.shared.figures.seen.lock().trouble.take();
         if let Some(Trouble { reason, .. }) = former {
             info!(path = %self.shared.settings.path.display(), former_reason = reason, "catalogue works again");
@@ -299,37 +296,21 @@ impl<D: Disk> Keeper<D> {
 
     fn failed(&mut self, error: &Error) {
         let is_own = self.shared.settings.is_own;
-        let remedy = match error {
-            // At a path that nobody has named, a file whose first page is damaged looks like another program's.
-            Error::Foreign { .. } if is_own => Remedy::SetAside,
-            error => error.remedy(),
-        };
+        let remedy = remedy_of(error, is_own);
         if remedy != Remedy::Retry {
             self.file = None;
             self.works.begin_again();
         }
         let trouble = match remedy {
             Remedy::Retry => Trouble { reason: error.to_string(), remedy: None },
-            Remedy::SetAside if is_own && self.may_set_aside() => match self.set_aside(error) {
+            Remedy::SetAside if is_own && self.reopening.may_set_aside() => match self.set_aside(error) {
                 Ok(()) => return,
                 Err(error) => unavailable(&error),
             },
             Remedy::Reopen | Remedy::SetAside | Remedy::Operator => unavailable(error),
         };
-        // A file that was deleted is made again at once.
-        let is_first = self.retry_at.is_none();
-        let pause = if remedy == Remedy::Reopen && is_first { Duration::ZERO } else { self.pause };
-        self.wait(pause);
+        self.reopening.failed(remedy);
         self.tell(trouble);
-    }
-
-    fn wait(&mut self, pause: Duration) {
-        self.retry_at = Some(Instant::now() + pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-    }
-
-    fn may_set_aside(&self) -> bool {
-        self.set_aside_at.is_none_or(|at| at.elapsed() >= BETWEEN_SET_ASIDE)
     }
 
     fn set_aside(&mut self, error: &Error) -> Result<(), Error> {
@@ -339,8 +320,7 @@ impl<D: Disk> Keeper<D> {
             path = %path.display(), aside = %aside.display(), %error,
             "damaged catalogue set aside; it is rebuilt from the stored files"
         );
-        self.set_aside_at = Some(Instant::now());
-        self.wait(Duration::ZERO);
+        self.reopening.was_set_aside();
         Ok(())
     }
 

@@ -10,21 +10,20 @@ use tracing::{error, info, warn};
 
 use super::shared::{NotRecorded, Shared, Submission};
 use crate::committed;
+use crate::reopening::{Pauses, Reopening, remedy_of};
 
-/// Pauses after a failure.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Between two files that are set aside.
-const BETWEEN_SET_ASIDE: Duration = Duration::from_secs(600);
+const PAUSES: Pauses = Pauses {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+    between_set_aside: Duration::from_secs(600),
+};
 
 /// The record.
 pub(super) struct Record {
     shared: Arc<Shared>,
     requests: Option<Requests>,
     retry_for: Duration,
-    retry_at: Option<Instant>,
-    pause: Duration,
-    set_aside_at: Option<Instant>,
+    reopening: Reopening,
 }
 
 /// Milliseconds since 1970.
@@ -39,8 +38,7 @@ pub(super) fn time_of(ms: i64) -> SystemTime {
 
 impl Record {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (requests, retry_at, set_aside_at) = (None, None, None);
-        Self { shared, requests, retry_for: Duration::ZERO, retry_at, pause: FIRST_PAUSE, set_aside_at }
+        Self { shared, requests: None, retry_for: Duration::ZERO, reopening: Reopening::new(PAUSES) }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -49,7 +47,7 @@ impl Record {
 
     /// When the file may be tried again after a failure.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        self.reopening.at()
     }
 
     /// Opens the file if it is closed, or was opened with another time to retry.
@@ -58,7 +56,7 @@ impl Record {
         if self.requests.is_some() && self.retry_for == retry_for {
             return;
         }
-        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+        if self.reopening.at().is_some_and(|at| at > Instant::now()) {
             return;
         }
         let was_open = self.requests.take().is_some();
@@ -130,23 +128,18 @@ impl Record {
     }
 
     fn succeeded(&mut self) {
-        (self.retry_at, self.pause) = (None, FIRST_PAUSE);
+        self.reopening.succeeded();
         if let Some((former_reason, _)) = self.shared.figures.seen.lock().trouble.take() {
             info!(path = %self.shared.path.display(), former_reason, "record of commitment requests works again");
         }
     }
 
     fn failed(&mut self, error: &Error) {
-        let remedy = match error {
-            // At a path of the node's own, a file whose first page is damaged looks like another program's.
-            Error::Foreign { .. } => Remedy::SetAside,
-            error => error.remedy(),
-        };
+        let remedy = remedy_of(error, true);
         if remedy != Remedy::Retry {
             self.requests = None;
         }
-        let is_first = self.retry_at.is_none();
-        if remedy == Remedy::SetAside && self.set_aside_at.is_none_or(|at| at.elapsed() >= BETWEEN_SET_ASIDE) {
+        if remedy == Remedy::SetAside && self.reopening.may_set_aside() {
             match DESIGN.set_aside(&self.shared.path, now_ms()) {
                 Ok(aside) => return self.was_set_aside(&aside, error),
                 Err(error) => self.tell(&error),
@@ -154,10 +147,7 @@ impl Record {
         } else {
             self.tell(error);
         }
-        // A file that was deleted is made again at once.
-        let pause = if remedy == Remedy::Reopen && is_first { Duration::ZERO } else { self.pause };
-        self.retry_at = Some(Instant::now() + pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.reopening.failed(remedy);
     }
 
     fn was_set_aside(&mut self, aside: &std::path::Path, error: &Error) {
@@ -165,7 +155,7 @@ impl Record {
             path = %self.shared.path.display(), aside = %aside.display(), %error,
             "damaged record of commitment requests set aside: reports that were pending are lost, and modalities must ask again"
         );
-        (self.set_aside_at, self.retry_at) = (Some(Instant::now()), Some(Instant::now()));
+        self.reopening.was_set_aside();
     }
 
     /// Logs a trouble, once for each reason.
@@ -175,22 +165,10 @@ impl Record {
         if seen.trouble.as_ref().is_some_and(|(known, _)| *known == reason) {
             return;
         }
-        let remedy = remedy_of(error);
+        let remedy = error.advice();
         seen.trouble = Some((reason.clone(), remedy.to_owned()));
         drop(seen);
         let path: PathBuf = self.shared.path.clone();
         error!(path = %path.display(), reason, remedy, "storage commitment requests cannot be recorded, and are refused");
-    }
-}
-
-fn remedy_of(error: &Error) -> &'static str {
-    match error {
-        Error::ReadOnly { .. } => "make the file and its directory writable for the node",
-        Error::Newer { .. } => "start a newer tidegate, or move the file away: modalities then have to ask again",
-        Error::InUse { .. } => "stop one of the two nodes",
-        Error::Foreign { .. } | Error::Corrupt { .. } => "move the file away: modalities then have to ask again",
-        Error::Full { .. } => "free space on the filesystem of the file",
-        Error::Locked { .. } | Error::TooSlow { .. } | Error::Older { .. } => "end the program that holds the file",
-        _ => "look after the directory and the disk of the file",
     }
 }

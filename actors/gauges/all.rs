@@ -73,10 +73,10 @@ impl Gauges {
     }
 
     /// Counts a refused instance, and keeps it among the recent ones.
-    pub(crate) fn count_refused(&self, refusal: &Refusal, sender: Sender) {
+    pub(crate) fn count_refused(&self, refusal: &Refusal, sop_instance: Option<&str>, sender: Sender) {
         let reason = refusal.reason();
         self.counters.refused(reason).increment();
-        self.recent.add_refused(sender, RefusedWhat::Instance(reason), refusal);
+        self.recent.add_refused(sender, RefusedWhat::Instance(reason), sop_instance, refusal);
     }
 
     /// Counts a rejected association, and keeps it among the recent ones. `limit`: the name of the limit that was reached; `cause`: the
@@ -92,7 +92,7 @@ impl Gauges {
         if let Some(limit) = limit {
             self.incidents.count(Class::Limit, limit);
         }
-        self.recent.add_refused(sender, RefusedWhat::Association(rejection), cause);
+        self.recent.add_refused(sender, RefusedWhat::Association(rejection), None, cause);
     }
 
     /// Counts an acknowledged instance.

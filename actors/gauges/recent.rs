@@ -34,6 +34,8 @@ pub struct Refused {
     pub sender: Sender,
     /// The refused operation, with the reason.
     pub what: RefusedWhat,
+    /// The SOP Instance UID of an instance, as its command has it. `None`: an association, or no UID.
+    pub sop_instance: Option<String>,
     /// The cause as text. May hold strings of the peer.
     pub detail: String,
 }
@@ -90,10 +92,17 @@ impl Recent {
         Self { refused: Ring::new(), ended: Ring::new() }
     }
 
-    pub(crate) fn add_refused(&self, sender: Sender, what: RefusedWhat, detail: impl ToString) {
+    pub(crate) fn add_refused(
+        &self,
+        sender: Sender,
+        what: RefusedWhat,
+        sop_instance: Option<&str>,
+        detail: impl ToString,
+    ) {
         let Sender { peer, calling_ae_title, called_ae_title } = sender;
         let sender = Sender { peer, calling_ae_title: cut(calling_ae_title), called_ae_title: cut(called_ae_title) };
-        self.refused.push(Refused { at: SystemTime::now(), sender, what, detail: cut(detail.to_string()) });
+        let (sop_instance, detail) = (sop_instance.map(|uid| cut(uid.to_owned())), cut(detail.to_string()));
+        self.refused.push(Refused { at: SystemTime::now(), sender, what, sop_instance, detail });
     }
 
     pub(crate) fn add_ended(&self, child: &str, cause: impl ToString, next: &'static str) {
@@ -162,7 +171,7 @@ mod tests {
         let recent = Recent::new();
         let (calling_ae_title, called_ae_title) = ("CT".to_owned(), "ä".repeat(200));
         let sender = Sender { peer: "127.0.0.1:1".parse().unwrap(), calling_ae_title, called_ae_title };
-        recent.add_refused(sender, RefusedWhat::Association(Rejection::CalledAeTitle), "ä".repeat(200));
+        recent.add_refused(sender, RefusedWhat::Association(Rejection::CalledAeTitle), None, "ä".repeat(200));
         let refused = &recent.refused()[0];
         assert_eq!(refused.detail, "ä".repeat(TEXT_BYTES / 2));
         assert_eq!(refused.sender.called_ae_title, refused.detail);

@@ -58,6 +58,10 @@ pub struct CertificateFacts {
     pub weak_key: Option<String>,
     /// Why the signature on it proves nothing, in words.
     pub weak_signature: Option<String>,
+    /// The length of its RSA key, in bits; `None`: a key of another kind.
+    pub rsa_bits: Option<usize>,
+    /// Whether its extended key usage allows a server to show it (RFC 5280 §4.2.1.12); without that extension, any use is allowed.
+    pub serves: bool,
 }
 
 /// A date of a certificate or a revocation list, in RFC 3339.
@@ -72,6 +76,7 @@ impl CertificateFacts {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let signs = parsed.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign());
         let validity = parsed.validity();
+        let usage = parsed.extended_key_usage().ok().flatten();
         Some(Self {
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
@@ -85,6 +90,11 @@ impl CertificateFacts {
             signs_certificates: signs,
             weak_key: weak_key(parsed.public_key()),
             weak_signature: weak_signature(&parsed.signature_algorithm.algorithm),
+            rsa_bits: match parsed.public_key().parsed() {
+                Ok(PublicKey::RSA(rsa)) => Some(rsa.key_size()),
+                _ => None,
+            },
+            serves: usage.is_none_or(|usage| usage.value.server_auth || usage.value.any),
         })
     }
 

@@ -19,6 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::certificate_facts::CertificateFacts;
+use super::certificate_path::{ClientKeys, Path};
 
 thread_local! {
     /// The certificate that this thread refused last. rustls reports the error without the certificate. A handshake fails in the same poll
@@ -38,15 +39,6 @@ pub(crate) struct Refused {
 /// Takes the refusal of the verification that has just failed on this thread.
 pub(crate) fn take_refused() -> Option<Box<Refused>> {
     REFUSED.take()
-}
-
-/// The names of the configuration keys, for the log.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientKeys {
-    /// The key of the file with the certificates that count.
-    pub client_ca: &'static str,
-    /// The key of the revocation lists.
-    pub client_crls: &'static str,
 }
 
 /// Why there is no verifier.
@@ -137,8 +129,7 @@ impl ClientVerifier {
             let cause = format!("a list of {client_crls} revokes it");
             return Err((CertificateError::Revoked.into(), cause, "give the peer a new certificate".to_owned()));
         }
-        let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        match facts.out_of_date(now_s) {
+        match facts.out_of_date(seconds(now)) {
             Some(cause) => {
                 Err((CertificateError::Expired.into(), cause, "renew it, and check the clocks of both".to_owned()))
             }
@@ -192,14 +183,15 @@ impl ClientVerifier {
                 list_it,
             );
         }
+        let path = Path { facts, sent: intermediates, now_s: seconds(now), keys: self.keys };
         let Some(authorities) = &self.authorities else {
-            let (cause, remedy) = explained(&CertificateError::UnknownIssuer, facts, self.keys);
+            let (cause, remedy) = path.explained(&CertificateError::UnknownIssuer);
             return refuse(CertificateError::UnknownIssuer, &cause, remedy);
         };
         match authorities.verify_client_cert(end_entity, intermediates, now) {
             Ok(_) => Ok(()),
             Err(Error::InvalidCertificate(error)) => {
-                let (cause, remedy) = explained(&error, facts, self.keys);
+                let (cause, remedy) = path.explained(&error);
                 refuse(error, &cause, remedy)
             }
             Err(Error::InvalidCertRevocationList(error)) => Err((
@@ -207,75 +199,13 @@ impl ClientVerifier {
                 format!("its status is unknown: a list of {client_crls} cannot be verified ({error:?})"),
                 format!("replace the lists of {client_crls} by those that the issuers signed"),
             )),
-            Err(error) => Err((error.clone(), error.to_string(), renew())),
+            Err(error) => Err((error.clone(), format!("it cannot be verified ({error})"), renew())),
         }
     }
 }
 
-/// Cause and remedy of what path validation says.
-fn explained(error: &CertificateError, facts: &CertificateFacts, keys: ClientKeys) -> (String, String) {
-    let ClientKeys { client_ca, client_crls } = keys;
-    let renew = "renew it, and check the clocks of both".to_owned();
-    let issue = "have it issued anew".to_owned();
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => match facts.is_expired_at_all(error) {
-            true => (format!("it expired on {}", facts.not_after), renew),
-            false => ("a certificate between it and its authority has expired".to_owned(), renew),
-        },
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-            format!(
-                "it, or a certificate between it and its authority, is not valid yet (it: from {})",
-                facts.not_before
-            ),
-            renew,
-        ),
-        CertificateError::Revoked => (
-            format!("a list of {client_crls} revokes it, or a certificate above it"),
-            "give the peer a new certificate".to_owned(),
-        ),
-        CertificateError::UnknownRevocationStatus => (
-            format!("no list of {client_crls} is of its issuer, or of one above it"),
-            format!("add the current list of that authority to {client_crls}"),
-        ),
-        CertificateError::UnknownIssuer => (
-            format!(
-                "its issuer is not listed in {client_ca}, and the peer sends no certificate that leads to one that is"
-            ),
-            format!(
-                "if this is the peer it says, add the certificate of its issuer, or its own, to the file of {client_ca}"
-            ),
-        ),
-        CertificateError::BadSignature => (
-            format!("the signature on it is not by the authority of that name in {client_ca}"),
-            format!(
-                "compare the issuer's certificate with that in the file of {client_ca}: another one may have the same name"
-            ),
-        ),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => (
-            "its extended key usage does not include the authentication of clients".to_owned(),
-            format!(
-                "have it issued anew with extendedKeyUsage=clientAuth, or add it to the file of {client_ca} itself"
-            ),
-        ),
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            ("it, or a certificate above it, is signed with an algorithm that is not served".to_owned(), issue)
-        }
-        CertificateError::Other(other) => (format!("its path is not valid: {other}"), issue),
-        other => (format!("it is not valid: {other}"), issue),
-    }
-}
-
-impl CertificateFacts {
-    /// Whether it is this certificate of the path that the error is about.
-    fn is_expired_at_all(&self, error: &CertificateError) -> bool {
-        match error {
-            CertificateError::ExpiredContext { not_after, .. } => {
-                i64::try_from(not_after.as_secs()).is_ok_and(|not_after| not_after == *self.valid_s.end())
-            }
-            _ => true,
-        }
-    }
+fn seconds(at: UnixTime) -> i64 {
+    i64::try_from(at.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Whether the list is of the certificate's issuer and has its serial number. The signature of the list is not verified: its issuer need not

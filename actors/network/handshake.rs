@@ -107,7 +107,7 @@ fn explained(error: &Error) -> (String, &'static str, bool) {
             (incompatible(what), "update the peer, or let it use TLS 1.2 or 1.3 with the BCP 195 profile", true)
         }
         Error::InvalidMessage(what) => (
-            format!("what the peer sends is no TLS ({what:?})"),
+            format!("the peer sends no TLS, or a damaged message ({what:?})"),
             "let nothing but the clients of this port reach it",
             false,
         ),
@@ -116,7 +116,21 @@ fn explained(error: &Error) -> (String, &'static str, bool) {
             "look whether certificate and key in the peer belong together",
             true,
         ),
-        other => (other.to_string(), "if it goes on, report it with a capture of the handshake", true),
+        Error::DecryptError => (
+            "a message of the peer cannot be decrypted".to_owned(),
+            "look at what stands between the two (a firewall that inspects TLS), and at the TLS of the peer",
+            true,
+        ),
+        Error::PeerMisbehaved(what) => (
+            format!("the peer breaks the rules of TLS ({what:?})"),
+            "update the TLS of the peer, or report it to its vendor with a capture of the handshake",
+            true,
+        ),
+        other => (
+            format!("the handshake failed ({other})"),
+            "if it goes on, report it with a capture of the handshake",
+            true,
+        ),
     }
 }
 
@@ -132,7 +146,16 @@ fn alert_words(alert: AlertDescription) -> String {
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate => format!("it refuses the node's certificate ({alert:?})"),
-        other => format!("alert {other:?}"),
+        AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
+            "it finds no version, suite or certificate in common (handshake_failure)".to_owned()
+        }
+        AlertDescription::ProtocolVersion => "it speaks neither TLS 1.2 nor 1.3 (protocol_version)".to_owned(),
+        AlertDescription::DecryptError => {
+            "it cannot verify that the key of the node's certificate is the node's (decrypt_error)".to_owned()
+        }
+        AlertDescription::InternalError => "it failed itself (internal_error)".to_owned(),
+        AlertDescription::UserCanceled => "it was cancelled there (user_canceled)".to_owned(),
+        other => format!("its reason is not one of certificates or versions ({other:?})"),
     }
 }
 

@@ -12,6 +12,7 @@
 pub(crate) mod admission;
 pub mod certificate;
 mod certificate_facts;
+mod certificate_path;
 pub(crate) mod client_verifier;
 pub(crate) mod descriptors;
 pub(crate) mod handshake;
@@ -22,4 +23,5 @@ mod startup;
 pub(crate) mod transport;
 
 pub use certificate_facts::{CertificateFacts, rfc3339};
-pub use client_verifier::{ClientKeys, ClientVerifier, ClientVerifierError};
+pub use certificate_path::ClientKeys;
+pub use client_verifier::{ClientVerifier, ClientVerifierError};

@@ -32,6 +32,7 @@ mod guard;
 mod guest;
 mod health;
 mod leases;
+pub(crate) mod look_error;
 mod metrics;
 pub(crate) mod model;
 mod operators;

@@ -156,6 +156,8 @@ pub(crate) struct RefusedEntry {
     pub(crate) reason: String,
     /// The DIMSE status of a refused instance, such as `A700`.
     pub(crate) status: Option<String>,
+    /// The SOP Instance UID of a refused instance; absent if its command has none.
+    pub(crate) sop_instance_uid: Option<String>,
     pub(crate) detail: String,
 }
 
@@ -327,6 +329,7 @@ impl RefusedEntry {
             called_ae_title: refused.sender.called_ae_title.clone(),
             reason: refused.what.reason().to_owned(),
             status: refused.what.status().map(|status| status.to_string()),
+            sop_instance_uid: refused.sop_instance.clone(),
             detail: refused.detail.clone(),
         }
     }

@@ -83,6 +83,11 @@ impl Found {
         let count = |wanted: &[char]| states.iter().filter(|state| wanted.contains(state)).count();
         Self::Process { id, threads: states.len(), stopped: count(&['T', 't']), in_disk: count(&['D']) }
     }
+
+    /// Whether no thread of the process may run.
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(*self, Self::Process { threads, stopped, .. } if threads > 0 && stopped == threads)
+    }
 }
 
 /// The state of a thread. It follows the name, which may hold any character, in parentheses.
@@ -98,7 +103,7 @@ impl fmt::Display for Found {
                 f,
                 "no connection to its admin socket came about: as many clients wait there as may, or the socket lies on a disk that hangs"
             ),
-            Self::Process { id, threads, stopped, .. } if threads > 0 && stopped == threads => {
+            Self::Process { id, .. } if self.is_stopped() => {
                 write!(
                     f,
                     "process {id} is stopped, by SIGSTOP, a debugger or a frozen container; `kill -CONT {id}` continues it"

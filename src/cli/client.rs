@@ -1,7 +1,7 @@
 //! Requests to a node over its admin socket.
 
 use std::path::PathBuf;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +24,9 @@ use crate::admin::writers::Writers;
 
 /// The additional time of a client thread beyond its socket's timeout, so that the more exact error is reported.
 const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// Interval of the looks at a node that has not answered yet: one that is stopped is told at once, whatever the timeout.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A query waits for those before it, and is stopped after [`QUERY_TIMEOUT`].
 const QUERY_PATIENCE: Duration = QUERY_TIMEOUT.saturating_mul(2);
@@ -191,9 +194,24 @@ impl Client {
         let sockets = self.sockets.clone();
         let asking = thread::Builder::new().name("ask".to_owned());
         asking.spawn(move || drop(answers.send(attempt.run(&sockets, ask))))?;
-        answered
-            .recv_timeout(timeout + LAST_WORD)
-            .unwrap_or_else(|_| Err(AskError::TooLate { timeout, found: Found::of(node.get().copied()) }))
+        let (began, mut was_stopped) = (Instant::now(), false);
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let left = (timeout + LAST_WORD).saturating_sub(began.elapsed());
+            let none = match answered.recv_timeout(left.min(LOOK_INTERVAL)) {
+                Ok(answer) => return answer,
+                Err(none) => none,
+            };
+            let found = Found::of(node.get().copied());
+            if left <= LOOK_INTERVAL || none == RecvTimeoutError::Disconnected {
+                return Err(AskError::TooLate { timeout, found });
+            }
+            // Twice: a debugger that takes a stack stops the node for a moment.
+            if std::mem::replace(&mut was_stopped, found.is_stopped()) && was_stopped {
+                return Err(AskError::TooLate { timeout: looks * LOOK_INTERVAL, found });
+            }
+        }
     }
 }
 

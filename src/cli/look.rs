@@ -206,7 +206,9 @@ fn refused(now_unix_ms: u64, refused: &[RefusedEntry]) -> Option<Table> {
         let who = format!("{calling} {}", entry.peer);
         let status = entry.status.as_deref().unwrap_or("rejected").to_owned();
         let ago = age(now_unix_ms.saturating_sub(entry.at_unix_ms));
-        table.row([who.trim().to_owned(), called, status, ago, format!("{}: {}", entry.reason, safe(&entry.detail))]);
+        let image = entry.sop_instance_uid.as_ref().map_or_else(String::new, |uid| format!("; SOP Instance {uid}"));
+        let why = format!("{}: {}{image}", entry.reason, safe(&entry.detail));
+        table.row([who.trim().to_owned(), called, status, ago, why]);
     }
     (!refused.is_empty()).then_some(table)
 }
@@ -276,7 +278,7 @@ NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512
 
 REFUSED                       CALLED    STATUS   AGO
 MR\\u{1b}[2J 10.0.0.8:50113   GATEWAY      A700  9.0s
-  below_min_free: 7 bytes are free
+  below_min_free: 7 bytes are free; SOP Instance 1.2.840.7
 CT1 10.0.0.9:1              GATEWAY2  rejected   20s
   called_ae_title: this node has another AE title: \"GATEWAY\"
 

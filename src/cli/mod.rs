@@ -32,6 +32,7 @@ mod run;
 mod sample;
 mod service_manager;
 mod signals;
+mod source;
 mod start_up;
 mod table;
 #[cfg(test)]
@@ -167,6 +168,9 @@ struct RunArgs {
 
 /// Parses the command line of this process and runs the command.
 pub(crate) fn main() -> Exit {
+    if let Err(error) = signals::unblock() {
+        output::complain(&format!("cannot unblock signals: {error}"));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

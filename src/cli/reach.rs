@@ -10,7 +10,7 @@ use tidegate_actors::{CatalogueSettings, NodeSettings};
 use super::client::Client;
 use super::configuration::refuse;
 use super::{Exit, output};
-use crate::config::{self, Flags};
+use crate::config::{self, ConfigError, Environment, Flags};
 
 /// The options that select a node.
 #[derive(Debug, Args)]
@@ -61,23 +61,19 @@ impl Reach {
 
     /// The storage roots that can be the node's, with their catalogues, the likeliest first; none if only its socket is named.
     pub(super) fn catalogues(&self) -> Result<Vec<(PathBuf, CatalogueSettings)>, Exit> {
-        if self.socket.is_some() {
-            return Ok(Vec::new());
-        }
-        let flags = Flags { storage: self.storage.clone(), ..Flags::default() };
-        let named = self.config.as_deref();
-        let packaged = Path::new(PACKAGED);
-        let is_named = named.is_some() || self.storage.is_some();
-        let others = (!is_named && File::open(packaged).is_ok()).then_some(Some(packaged));
-        let files = [named].into_iter().chain(others).map(|file| {
-            config::catalogue_of_root(file, config::process_environment(), &flags).map_err(|error| refuse(&error))
-        });
-        let files = files.collect::<Result<Vec<_>, Exit>>()?;
-        Ok(files.into_iter().flatten().collect())
+        Ok(self.of_files(config::catalogue_of_root)?.into_iter().flatten().collect())
     }
 
-    /// The files that can be the node's record of commitment requests, the likeliest first; none if only its socket is named.
+    /// The files that can be the node's record of commitment requests, likewise.
     pub(super) fn commitments(&self) -> Result<Vec<PathBuf>, Exit> {
+        self.of_files(config::commitments_file)
+    }
+
+    /// What `read` makes of each configuration that can be the node's, the likeliest first; nothing if only its socket is named.
+    fn of_files<T>(
+        &self,
+        read: impl Fn(Option<&Path>, Environment, &Flags) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, Exit> {
         if self.socket.is_some() {
             return Ok(Vec::new());
         }
@@ -86,11 +82,7 @@ impl Reach {
         let is_named = self.config.is_some() || self.storage.is_some();
         let others = (!is_named && File::open(packaged).is_ok()).then_some(Some(packaged));
         let files = [self.config.as_deref()].into_iter().chain(others);
-        files
-            .map(|file| {
-                config::commitments_file(file, config::process_environment(), &flags).map_err(|error| refuse(&error))
-            })
-            .collect()
+        files.map(|file| read(file, config::process_environment(), &flags).map_err(|error| refuse(&error))).collect()
     }
 
     /// Whether more than a socket is known of the node.

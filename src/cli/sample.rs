@@ -147,6 +147,7 @@ fn refusals() -> Vec<RefusedEntry> {
                 called_ae_title: called.to_owned(),
                 reason: reason.to_owned(),
                 status: status.map(str::to_owned),
+                sop_instance_uid: status.map(|_| "1.2.840.7".to_owned()),
                 detail: detail.to_owned(),
             }
         };

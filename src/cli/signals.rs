@@ -5,6 +5,7 @@ use std::io;
 use std::task::Poll;
 
 use actix_rt::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::{SigSet, Signal as Blocked};
 use rustix::process::Signal as Number;
 
 /// SIGTERM, SIGINT, SIGHUP and SIGUSR1, from its construction on. Those that arrive while nobody waits are kept.
@@ -32,6 +33,13 @@ pub(super) struct StopSignal {
     pub(super) name: &'static str,
     /// The exit code that a shell reports for a process ended by this signal: 128 + its number.
     pub(super) exit_code: i32,
+}
+
+/// Lets the signals that end or steer a process reach this one. A launcher may have blocked them, and the mask of a thread is inherited by a
+/// program that it executes and by each thread that it starts (sigprocmask(2)), so this comes before any other thread.
+pub(super) fn unblock() -> io::Result<()> {
+    let handled = [Blocked::SIGTERM, Blocked::SIGINT, Blocked::SIGHUP, Blocked::SIGUSR1];
+    Ok(SigSet::from_iter(handled).thread_unblock()?)
 }
 
 impl Signals {

@@ -24,8 +24,7 @@ fn tls_section(client_auth: &str) -> (tempfile::TempDir, String) {
 }
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
-    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-    let environment = process_environment().source(Some(variables.collect()));
+    let environment = Environment::of(variables.iter().map(|(name, value)| (name.into(), value.into())));
     from_text(None, Some((Path::new("t.toml"), text)), environment, &Flags::default())
 }
 

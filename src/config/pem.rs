@@ -26,7 +26,11 @@ pub(super) fn certificates(
             None
         }
         Err(error) => {
-            refuse_file(name, path, &reason(&error), checks);
+            let complaint = match found(path) {
+                Some(found) if !matches!(error, pem::Error::Io(_)) => format!("cannot be read as PEM: {found}"),
+                _ => reason(&error),
+            };
+            refuse_file(name, path, &complaint, checks);
             None
         }
     }
@@ -56,6 +60,12 @@ pub(super) fn key((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option
 /// What is in the file instead, and what to do.
 fn found(path: &str) -> Option<&'static str> {
     let bytes = std::fs::read(path).ok()?;
+    if is_pkcs12(&bytes) {
+        return Some(
+            "it is PKCS#12 (.p12, .pfx), which holds certificate and key; `openssl pkcs12 -in FILE -clcerts -nokeys -out node.pem` and \
+             `openssl pkcs12 -in FILE -nocerts -nodes -out node.key` take them out, and the mode 0600 protects the key",
+        );
+    }
     if bytes.first() == Some(&0x30) {
         return Some("it is binary (DER); `openssl pkey -inform DER` or `openssl x509 -inform DER` prints it as PEM");
     }
@@ -73,10 +83,21 @@ fn found(path: &str) -> Option<&'static str> {
             text.contains("BEGIN CERTIFICATE REQUEST"),
             "it has a request, and the certificate that the authority made of it is needed",
         ),
+        (
+            text.contains("BEGIN PKCS7") || text.contains("BEGIN CMS"),
+            "it is PKCS#7 (.p7b); `openssl pkcs7 -print_certs -in FILE -out NEW` takes the certificates out",
+        ),
         (text.contains("BEGIN CERTIFICATE"), "it has a certificate"),
         (text.contains("PRIVATE KEY"), "it has a private key that is damaged, or where a certificate is needed"),
     ];
     kinds.into_iter().find(|(is_it, _)| *is_it).map(|(_, what)| what)
+}
+
+/// Whether it is a PFX: a sequence that begins with the version 3 (RFC 7292 §4), which neither a certificate nor a key does.
+fn is_pkcs12(bytes: &[u8]) -> bool {
+    let [0x30, length, rest @ ..] = bytes else { return false };
+    let length_bytes = if *length < 0x80 { 0 } else { usize::from(length & 0x7f) };
+    rest.get(length_bytes..).is_some_and(|rest| rest.starts_with(&[2, 1, 3]))
 }
 
 /// Refuses the file of a key.
@@ -89,6 +110,6 @@ pub(super) fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => format!("cannot be read: {error}"),
         pem::Error::NoItemsFound => "contains no such item in PEM".to_owned(),
-        other => format!("is not valid PEM: {other}"),
+        other => format!("is not valid PEM, damaged or cut ({other})"),
     }
 }

@@ -69,7 +69,7 @@ pub(crate) enum ConfigError {
     /// The file is not TOML. Each mistake has its line.
     #[error("{} is not valid TOML\n{}", path.display(), mistakes_in(path, .mistakes))]
     Syntax { path: PathBuf, mistakes: Vec<(usize, String)> },
-    /// The `config` crate could not put the sources together (an environment variable that is not UTF-8).
+    /// The `config` crate could not put the sources together (two of them give one name to a section and to a key).
     #[error("configuration cannot be read: {0}")]
     Sources(#[from] ::config::ConfigError),
     /// Keys or values that are not allowed, all of them.

@@ -16,6 +16,11 @@ pub(super) fn read(given: &Given) -> (Raw, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut accepted = toml::Table::new();
     for (key, given) in given {
+        if let Some(complaint) = given.fault {
+            let (value, origin) = (shown(key, &defaults, &given.value), given.origin.clone());
+            problems.push(Problem { key: key.clone(), table: None, value, origin, complaint: complaint.to_owned() });
+            continue;
+        }
         if let Some(shape) = tables::shape_of(key) {
             let (readable, of_tables) = tables::read(shape, given);
             accepted.insert(key.clone(), readable);

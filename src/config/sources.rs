@@ -4,6 +4,7 @@
 //! integer).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use ::config::{Config, Map, Source, Value, ValueKind};
@@ -24,13 +25,53 @@ pub(crate) struct Flags {
     pub(crate) admin: Option<String>,
 }
 
-/// Variables named `TIDEGATE__SECTION__KEY`.
-pub(crate) type Environment = ::config::Environment;
+/// The variables of a process: those named `TIDEGATE__SECTION__KEY` set keys.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment {
+    variables: Map<String, String>,
+    /// The names of those whose value is not UTF-8.
+    not_utf8: Vec<String>,
+}
 
 /// The environment of this process.
 pub(crate) fn process_environment() -> Environment {
-    Environment::with_prefix("TIDEGATE").prefix_separator("__").separator("__")
+    Environment::of(std::env::vars_os())
 }
+
+impl Environment {
+    /// These variables. One whose name is not UTF-8 is none of ours.
+    pub(crate) fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let mut of = Self::default();
+        for (name, value) in variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
+            let text = value.into_string().unwrap_or_else(|value| {
+                of.not_utf8.push(name.clone());
+                value.to_string_lossy().into_owned()
+            });
+            of.variables.insert(name, text);
+        }
+        of
+    }
+
+    /// The values of those that begin with `TIDEGATE` and this separator.
+    fn source(&self, prefix_separator: &str) -> ::config::Environment {
+        let source = ::config::Environment::with_prefix("TIDEGATE").source(Some(self.variables.clone()));
+        source.prefix_separator(prefix_separator).separator(SEPARATOR)
+    }
+
+    /// The keys whose variable is not UTF-8, each with the name of the variable as it was written.
+    fn unreadable(&self) -> impl Iterator<Item = (String, &str)> {
+        let key_of = |name: &str| {
+            let (prefix, key) = name.split_at_checked(PREFIX.len())?;
+            prefix.eq_ignore_ascii_case(PREFIX).then(|| key.to_lowercase().replace(SEPARATOR, "."))
+        };
+        self.not_utf8.iter().filter_map(move |name| Some((key_of(name)?, name.as_str())))
+    }
+}
+
+/// The begin of a variable that sets a key.
+const PREFIX: &str = "TIDEGATE__";
+const SEPARATOR: &str = "__";
+const NOT_UTF8: &str = "is not UTF-8: set the variable to a text in UTF-8";
 
 /// The merged values, by dotted key. A key that no source sets is absent.
 pub(super) type Given = BTreeMap<String, GivenValue>;
@@ -45,6 +86,8 @@ pub(super) struct GivenValue {
     pub(super) is_text: bool,
     /// If it is an array of tables: each of them.
     pub(super) tables: Vec<GivenTable>,
+    /// Why it cannot be read, whatever the key takes.
+    pub(super) fault: Option<&'static str>,
 }
 
 /// A table of an array.
@@ -73,7 +116,7 @@ pub(super) fn gather(
         builder = builder.add_source(TomlFile::parse(path, text)?);
     }
     let merged = builder
-        .add_source(environment)
+        .add_source(environment.source(SEPARATOR))
         .set_override_option("node.listen", flags.listen.clone())?
         .set_override_option("node.ae_title", flags.ae_title.clone())?
         .set_override_option("storage.root", flags.storage.clone())?
@@ -85,12 +128,18 @@ pub(super) fn gather(
         flatten(name, value, file.map(|(path, _)| path), &mut given);
     }
     given.extend(misnamed);
+    for (key, variable) in environment.unreadable() {
+        // A flag wins.
+        if let Some(value) = given.get_mut(&key).filter(|value| value.origin.starts_with(OF_ENVIRONMENT)) {
+            (value.origin, value.fault) = (format!("{OF_ENVIRONMENT} {variable}"), Some(NOT_UTF8));
+        }
+    }
     Ok(given)
 }
 
 /// `log.format` of a file with this text, and of the environment: the value that is in force, if a syntax error or another key allows to read it.
 pub(super) fn log_format(text: Option<&str>, environment: &Environment) -> Option<String> {
-    let variables = environment.collect().ok();
+    let variables = environment.source(SEPARATOR).collect().ok();
     let of_environment = variables.and_then(|values| values.get("log.format")?.clone().into_string().ok());
     let of_file = || {
         let (document, _) = DeTable::parse_recoverable(text?);
@@ -113,7 +162,7 @@ pub(super) const CONFIG: &str = "--config";
 /// Variables such as `TIDEGATE_NODE_AE_TITLE`, which name a key but for their underscores, and `TIDEGATE_AE_TITLE`, which name a flag. Others that begin so are not the node's: tools
 /// have some, and Kubernetes sets those of a service of that name.
 fn misnamed(environment: &Environment) -> Result<Given, ConfigError> {
-    let variables = environment.clone().prefix_separator("_").separator("__").collect()?;
+    let variables = environment.source("_").collect()?;
     let letters = |name: &str| name.replace(['.', '_'], "").to_lowercase();
     let keys: Vec<(String, &str)> = KEYS.iter().map(|key| (letters(key.path), key.path)).collect();
     let removed = REMOVED.iter().map(|(key, _)| (letters(key), *key));
@@ -127,7 +176,8 @@ fn misnamed(environment: &Environment) -> Result<Given, ConfigError> {
         let Some(key) = meant(&name) else { continue };
         let variable = format!("{MISNAMED}{}", name.to_uppercase());
         let value = toml::Value::String(key.to_owned());
-        let given = GivenValue { value, origin: "environment".to_owned(), is_text: true, tables: Vec::new() };
+        let given =
+            GivenValue { value, origin: "environment".to_owned(), is_text: true, tables: Vec::new(), fault: None };
         found.insert(variable, given);
     }
     Ok(found)
@@ -150,7 +200,7 @@ fn flatten(key: String, value: Value, file: Option<&Path>, given: &mut Given) {
         _ => {
             let (origin, is_text) = origin(&key, value.origin(), file);
             let tables = tables_of(&value);
-            given.insert(key, GivenValue { value: into_toml(value), origin, is_text, tables });
+            given.insert(key, GivenValue { value: into_toml(value), origin, is_text, tables, fault: None });
         }
     }
 }
@@ -164,6 +214,7 @@ fn tables_of(value: &Value) -> Vec<GivenTable> {
         value: into_toml(value.clone()),
         is_text: false,
         tables: Vec::new(),
+        fault: None,
     };
     let tables = entries.iter().filter_map(|entry| match &entry.kind {
         ValueKind::Table(table) => {
@@ -175,11 +226,14 @@ fn tables_of(value: &Value) -> Vec<GivenTable> {
     tables.collect()
 }
 
+/// The begin of an origin.
+const OF_ENVIRONMENT: &str = "environment variable";
+
 /// The file source names file and line, the environment itself. Overrides carry no origin, nor do tables, which only a file
 /// can hold.
 fn origin(key: &str, location: Option<&str>, file: Option<&Path>) -> (String, bool) {
     match location {
-        Some("the environment") => (format!("environment variable {}", variable_of(key)), true),
+        Some("the environment") => (format!("{OF_ENVIRONMENT} {}", variable_of(key)), true),
         Some(origin) => (origin.to_owned(), false),
         None => match FLAG_OF_KEY.iter().find(|(flagged, _)| *flagged == key) {
             Some((_, flag)) => (format!("flag {flag}"), true),

@@ -56,7 +56,9 @@ fn template_states_the_bounds_that_are_checked() {
     let given: Given = defaults()
         .iter()
         .filter_map(|(key, default)| Some((key.clone(), beyond(default)?)))
-        .map(|(key, value)| (key, GivenValue { value, origin: "test".to_owned(), is_text: false, tables: Vec::new() }))
+        .map(|(key, value)| {
+            (key, GivenValue { value, origin: "test".to_owned(), is_text: false, tables: Vec::new(), fault: None })
+        })
         .collect();
     let (raw, mut problems) = super::read::read(&given);
     assert_eq!(problems, []);

@@ -8,8 +8,7 @@ use super::*;
 use crate::admin::SocketPath;
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-    process_environment().source(Some(variables.collect()))
+    Environment::of(variables.iter().map(|(name, value)| (name.into(), value.into())))
 }
 
 fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {

@@ -197,6 +197,27 @@ fn unusable_for_clients(certificate: &[u8]) -> Option<String> {
     Some(format!(" ({subject}, serial {serial}): {why}; replace it, or take it out of the file"))
 }
 
+/// The longest RSA key that ring signs with, in bits.
+const MAX_SIGNING_RSA_BITS: usize = 4096;
+
+/// Why peers would refuse the node's own certificate, or the node could not use it, and what to do.
+fn unusable_for_a_server(facts: &CertificateFacts) -> Option<String> {
+    if let Some(why) = &facts.weak_key {
+        return Some(why.clone());
+    }
+    if let Some(bits) = facts.rsa_bits.filter(|bits| *bits > MAX_SIGNING_RSA_BITS) {
+        return Some(format!(
+            "its RSA key of {bits} bits is too long to sign with, at most {MAX_SIGNING_RSA_BITS} are served: make a key of P-256, or of RSA with \
+             3072 bits, and have a certificate issued for it"
+        ));
+    }
+    (!facts.serves).then(|| {
+        "its extended key usage does not allow a server to show it, so every peer refuses it: have it issued anew with \
+         extendedKeyUsage=serverAuth, or serverAuth,clientAuth"
+            .to_owned()
+    })
+}
+
 /// `None`: it cannot be parsed; building the verifier then fails.
 fn revocation_list(path: &str, der: &[u8]) -> Option<RevocationList> {
     let (_, list) = CertificateRevocationList::from_der(der).ok()?;
@@ -227,7 +248,7 @@ fn own_certificate(
         refuse_file(name, path, "the first certificate cannot be parsed", checks);
         return None;
     };
-    let CertificateFacts { subject, not_after, serial, .. } = facts;
+    let CertificateFacts { subject, not_after, serial, .. } = facts.clone();
     if facts.is_before_version_3 {
         let complaint = format!(
             "the first certificate ({subject}) is X.509 version 1, which TLS peers refuse: version 3 is needed, which `openssl x509 -req` \
@@ -236,9 +257,21 @@ fn own_certificate(
         refuse_file(name, path, &complaint, checks);
         return None;
     }
-    if let Some(why) = facts.weak_key {
+    if let Some(why) = unusable_for_a_server(&facts) {
         refuse_file(name, path, &format!("the first certificate ({subject}) cannot be served: {why}"), checks);
         return None;
+    }
+    for (number, facts) in (1..).zip(chain).filter_map(|(number, der)| Some((number, CertificateFacts::of(der)?))) {
+        let Some(why) = facts.weak_signature else { continue };
+        let told = format!("certificate {number} ({}): {why}", facts.subject);
+        match facts.is_self_issued {
+            // Nothing depends on the signature of an authority on itself; a leaf is as good as the list of the peer.
+            true if number == 1 => {
+                checks.warn(name, &format!("{told}; peers that do not list it themselves refuse it"))
+            }
+            true => {}
+            false => refuse_file(name, path, &format!("{told}; every peer refuses it: have it issued anew"), checks),
+        }
     }
     Some(OwnCertificate {
         subject,

@@ -171,6 +171,14 @@ pub enum Violation {
         /// The length in the header.
         length: u32,
     },
+    /// An A-ASSOCIATE-RQ longer than [`Policy::max_request_length`](crate::Policy::max_request_length).
+    #[error("A-ASSOCIATE-RQ of {length} bytes is longer than {allowed}")]
+    RequestLength {
+        /// The length in the header.
+        length: u32,
+        /// The limit.
+        allowed: u32,
+    },
     /// An A-ASSOCIATE-RQ that cannot be decoded.
     #[error("malformed A-ASSOCIATE-RQ: {0}")]
     MalformedRequest(RequestFault),
@@ -204,7 +212,7 @@ impl Violation {
         match self {
             Self::UnrecognizedPdu(_) => "unrecognized_pdu",
             Self::UnexpectedPdu(_) => "unexpected_pdu",
-            Self::PduLength { .. } => "pdu_length",
+            Self::PduLength { .. } | Self::RequestLength { .. } => "pdu_length",
             Self::MalformedRequest(_) => "malformed_request",
             Self::MalformedAcceptance(_) => "malformed_acceptance",
             Self::PdvLength(_) => "pdv_length",
@@ -224,6 +232,7 @@ impl Violation {
             Self::UnexpectedPdu(_) => 2,
             Self::UnexpectedPdv => 5,
             Self::PduLength { .. }
+            | Self::RequestLength { .. }
             | Self::MalformedRequest(_)
             | Self::MalformedAcceptance(_)
             | Self::PdvLength(_)
@@ -240,6 +249,7 @@ impl Violation {
             Self::CommandSetLength { .. } | Self::Command(_) => Input::RequestAbort,
             Self::UnrecognizedPdu(_)
             | Self::PduLength { .. }
+            | Self::RequestLength { .. }
             | Self::MalformedRequest(_)
             | Self::MalformedAcceptance(_)
             | Self::PdvLength(_)

@@ -1,5 +1,6 @@
 //! The ways storing can fail, each precise enough to be answered with exactly one DIMSE status.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
@@ -43,11 +44,14 @@ pub enum StoreError {
     },
     /// Storing this instance would use the reserved space.
     #[error(
-        "{} are free on the disk, and storage.min_free keeps {} free: make room, or lower storage.min_free",
-        ByteSize(*.free_bytes).display().iec(),
-        ByteSize(*.min_free_bytes).display().iec()
+        "{} are free on the disk,{} and storage.min_free keeps {} free: make room, or lower storage.min_free",
+        iec(*.free_bytes),
+        to_be_written(*.bytes),
+        iec(*.min_free_bytes)
     )]
     BelowMinFree {
+        /// Bytes to be written: an instance, a part of one that is spooled, or 0 for none yet.
+        bytes: u64,
         /// Bytes free now.
         free_bytes: u64,
         /// Bytes reserved.
@@ -334,7 +338,20 @@ pub struct Owner {
 }
 
 fn held_by(owner: Option<Owner>) -> String {
-    owner.map_or_else(String::new, |Owner { uid, mode }| format!(", which is owned by user {uid} with mode {mode:04o}"))
+    match owner {
+        Some(Owner { uid, mode }) => format!(
+            ", which is owned by user {uid} with mode {mode:04o}: give it to the user of the node (chown), or let that user write there (chmod)"
+        ),
+        None => ": look at the owner and the mode of the directories above it, at attributes (lsattr) and at the rules of SELinux or AppArmor".to_owned(),
+    }
+}
+
+fn iec(bytes: u64) -> impl fmt::Display {
+    ByteSize(bytes).display().iec()
+}
+
+fn to_be_written(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(" {} are to be written,", iec(bytes)) }
 }
 
 fn too_large(path: &Path, limit_bytes: Option<u64>) -> String {
@@ -342,7 +359,7 @@ fn too_large(path: &Path, limit_bytes: Option<u64>) -> String {
     match limit_bytes {
         Some(limit) => format!(
             "the file {path} would be larger than the limit of this process (RLIMIT_FSIZE {}): raise it (ulimit -f, LimitFSIZE=)",
-            ByteSize(limit).display().iec()
+            iec(limit)
         ),
         None => format!("the file {path} would be larger than its filesystem can hold: use ext4 or XFS"),
     }

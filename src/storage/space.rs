@@ -19,7 +19,7 @@ pub(crate) fn check(bytes: u64, free_bytes: u64, min_free_bytes: u64) -> Result<
     match free_bytes.checked_sub(bytes) {
         Some(left) if left >= min_free_bytes => Ok(()),
         None if min_free_bytes == 0 => Err(StoreError::DiskFull),
-        _ => Err(StoreError::BelowMinFree { free_bytes, min_free_bytes }),
+        _ => Err(StoreError::BelowMinFree { bytes, free_bytes, min_free_bytes }),
     }
 }
 
@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn the_last_byte_above_the_minimum_fits_and_the_next_does_not() {
         assert!(check(10, 110, 100).is_ok());
-        assert!(matches!(check(11, 110, 100), Err(StoreError::BelowMinFree { free_bytes: 110, min_free_bytes: 100 })));
+        assert!(matches!(
+            check(11, 110, 100),
+            Err(StoreError::BelowMinFree { bytes: 11, free_bytes: 110, min_free_bytes: 100 })
+        ));
         assert!(matches!(check(0, 99, 100), Err(StoreError::BelowMinFree { .. })));
         assert!(check(110, 110, 0).is_ok());
         assert!(matches!(check(111, 110, 0), Err(StoreError::DiskFull)));

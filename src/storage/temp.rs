@@ -50,7 +50,7 @@ pub(crate) struct TempFile<H: Handle> {
 impl<H: Handle> TempFile<H> {
     /// Creates an empty file.
     pub(crate) fn create(root: &Arc<Root<H>>, names: &TempNames) -> Result<Self, StoreError> {
-        Self::begin(root, names).map_err(|error| root.failed("create a temp file in", error))
+        Self::begin(root, names).map_err(|error| root.temp_failed("create a temp file in", error))
     }
 
     /// As [`Self::create`], with the bare error of the operating system.
@@ -75,7 +75,7 @@ impl<H: Handle> TempFile<H> {
         offset_bytes: u64,
         slices: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), StoreError> {
-        self.write_all(offset_bytes, slices).map_err(|error| self.root.failed("write a temp file in", error))
+        self.write_all(offset_bytes, slices).map_err(|error| self.root.temp_failed("write a temp file in", error))
     }
 
     /// As [`Self::write_at`], with the bare error of the operating system.
@@ -123,7 +123,7 @@ impl<H: Handle> TempFile<H> {
                 written => written,
             }
         };
-        write().map_err(|error| self.root.failed("write a temp file in", error))
+        write().map_err(|error| self.root.temp_failed("write a temp file in", error))
     }
 
     /// A handle that writes past the page cache; `None` if the filesystem does not support direct I/O.
@@ -152,7 +152,7 @@ impl<H: Handle> TempFile<H> {
     /// Returns when the data is on the disk.
     pub(crate) fn sync_data(&self) -> Result<(), StoreError> {
         let synced = fault::point(Step::SyncData).and_then(|()| self.file.sync_data());
-        self.root.trust.note(synced).map_err(|error| self.root.failed("sync a temp file in", error))
+        self.root.trust.note(synced).map_err(|error| self.root.temp_failed("sync a temp file in", error))
     }
 
     /// Returns when the file's name is on the disk, for filesystems where a sync of the directory does not ensure that.
@@ -184,8 +184,8 @@ impl<H: Handle> TempFile<H> {
     pub(crate) fn try_final_name(&self) -> Result<(), StoreError> {
         let name = format!("{}-final", self.name);
         self.rename_to_free(&self.directory, OsStr::new(&name))
-            .map_err(|error| self.root.failed("rename to a final name in", error))?;
-        self.directory.unlink(OsStr::new(&name)).map_err(|error| self.root.failed("remove a temp file in", error))
+            .map_err(|error| self.root.temp_failed("rename to a final name in", error))?;
+        self.directory.unlink(OsStr::new(&name)).map_err(|error| self.root.temp_failed("remove a temp file in", error))
     }
 
     /// Renames the file to its final name and replaces the file under that name.

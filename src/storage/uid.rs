@@ -28,7 +28,7 @@ impl Uid {
         }
         match std::str::from_utf8(uid) {
             Ok(text) if !uid.iter().any(is_foreign) => Ok(Self(text.into())),
-            _ => Err(InvalidUid::Character { at: uid.iter().position(is_foreign).map_or(0, |at| at + 1) }),
+            _ => Err(InvalidUid::character(uid, is_foreign)),
         }
     }
 
@@ -44,9 +44,9 @@ impl Uid {
             return Err(InvalidUid::Empty);
         }
         let is_kept = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'/' | b'\\');
-        match (std::str::from_utf8(uid), uid.iter().position(|byte| !is_kept(byte))) {
-            (Ok(text), None) => Ok(Self(text.into())),
-            (_, at) => Err(InvalidUid::Character { at: at.map_or(0, |at| at + 1) }),
+        match std::str::from_utf8(uid) {
+            Ok(text) if uid.iter().all(is_kept) => Ok(Self(text.into())),
+            _ => Err(InvalidUid::character(uid, |byte| !is_kept(byte))),
         }
     }
 
@@ -102,11 +102,47 @@ pub enum InvalidUid {
         length: usize,
     },
     /// Something other than digits and periods, or than what is kept loosely.
-    #[error("character {at} of the uid is not accepted")]
+    #[error("character {at} is {found}")]
     Character {
-        /// The first invalid character, counted from 1. The character itself is not logged: it may be part of a patient's name.
+        /// The first invalid character, counted from 1 in bytes. The character itself is not logged: it may be part of a patient's name.
         at: usize,
+        /// Its kind.
+        found: Foreign,
     },
+}
+
+/// The kind of a character that a UID may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    /// Separates two values (PS3.5 §6.4).
+    #[error("a backslash")]
+    Backslash,
+    /// Separates directories.
+    #[error("a slash")]
+    Slash,
+    /// Latin-1, UTF-8 or another encoding of letters.
+    #[error("beyond ascii")]
+    BeyondAscii,
+    /// A line feed, for example.
+    #[error("a control character")]
+    Control,
+    /// Where only digits and periods are allowed.
+    #[error("no digit or period")]
+    Printable,
+}
+
+impl InvalidUid {
+    fn character(uid: &[u8], is_foreign: impl Fn(&u8) -> bool) -> Self {
+        let at = uid.iter().position(is_foreign).unwrap_or(0);
+        let found = match uid.get(at) {
+            Some(b'\\') => Foreign::Backslash,
+            Some(b'/') => Foreign::Slash,
+            Some(0x80..) => Foreign::BeyondAscii,
+            Some(b' '..=b'~') => Foreign::Printable,
+            _ => Foreign::Control,
+        };
+        Self::Character { at: at + 1, found }
+    }
 }
 
 /// `raw` without the NULs and spaces that pad a value to even length (PS3.5 §6.2), on either side.
@@ -177,6 +213,20 @@ mod tests {
         for raw in [&b"1..2"[..], b"1.", b"1.02", &[b'1'; 65]] {
             assert!(!Uid::parse(raw).unwrap().is_standard(), "{raw:?}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_is_told_by_its_place_and_kind() {
+        for (raw, text) in [
+            (&b"1.2\\1.3"[..], "character 4 is a backslash"),
+            (b"1.2/3", "character 4 is a slash"),
+            (b"1.2.K\xf6ln", "character 6 is beyond ascii"),
+            ("1.\u{0662}".as_bytes(), "character 3 is beyond ascii"),
+            (b"1.2\n3", "character 4 is a control character"),
+        ] {
+            assert_eq!(Uid::parse_loosely(raw).unwrap_err().to_string(), text);
+        }
+        assert_eq!(Uid::parse(b"1.2.x").unwrap_err().to_string(), "character 5 is no digit or period");
     }
 
     #[test]

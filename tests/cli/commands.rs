@@ -220,6 +220,26 @@ fn both_stop_signals_end_it_in_order() {
     }
 }
 
+/// A launcher that blocks signals for itself passes its mask on (sigprocmask(2)).
+#[test]
+fn signals_that_a_launcher_has_blocked_reach_it() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new("env");
+        command.args(["--block-signal=TERM,INT,HUP,USR1", env!("CARGO_BIN_EXE_tidegate"), "--listen", "127.0.0.1:0"]);
+        let mut node = Running::start({
+            command.current_dir(directory.path());
+            command
+        });
+        node.signal(Signal::HUP);
+        node.wait_for_log("configuration reloaded");
+        node.signal(signal);
+        let (code, _, stderr) = node.end();
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains("stopped"), "{stderr}");
+    }
+}
+
 /// The end of the dataset never comes: the node waits for it until the grace period is over.
 #[test]
 fn a_second_signal_ends_it_at_once() {

@@ -1,6 +1,7 @@
 //! Mistakes in the configuration, and conditions of the host that it does not fit: what is told, where, and in which form.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -156,5 +157,26 @@ fn variables_named_like_flags_are_refused_with_the_name_that_is_meant() {
         let (code, _, stderr) = run_to_end(tidegate(directory.path(), &["check-config"]).env(variable, "x"));
         assert_eq!(code, 2, "{variable}");
         assert!(stderr.contains(variable) && stderr.contains(meant), "{stderr}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named_as_it_was_written_and_stands_beside_all_other_mistakes() {
+    let directory = tempfile::tempdir().unwrap();
+    let latin_1 = std::ffi::OsStr::from_bytes(b"K\xf6ln");
+    for name in ["TIDEGATE__NODE__AE_TITLE", "tidegate__node__ae_title"] {
+        let mut command = tidegate(directory.path(), &["check-config"]);
+        // A variable that is not the node's may be anything.
+        command.env(name, latin_1).env("TIDEGATE__WRITERS__COUNT", "0").env("TIDEGATE_PORT", latin_1);
+        let (code, _, stderr) = run_to_end(&mut command);
+        assert_eq!((code, stderr.lines().count()), (2, 3), "{stderr}");
+        let expected = format!("node.ae_title = \"K\u{fffd}ln\" (environment variable {name}): is not UTF-8");
+        assert!(stderr.contains(&expected) && stderr.contains("writers.count = \"0\""), "{stderr}");
+    }
+    // Its key decides whether a command can do without it, and a flag wins.
+    for (arguments, is_told) in [(&["status"][..], true), (&["status", "--storage", "data"], false)] {
+        let mut command = tidegate(directory.path(), arguments);
+        let (_, _, stderr) = run_to_end(command.env("TIDEGATE__STORAGE__ROOT", latin_1));
+        assert_eq!(stderr.contains("environment variable TIDEGATE__STORAGE__ROOT"), is_told, "{stderr}");
     }
 }

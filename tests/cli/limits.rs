@@ -73,3 +73,23 @@ fn too_few_threads_are_one_clear_line_before_anything_starts() {
     assert!(stderr.contains("more threads") && stderr.contains("TasksMax"), "{stderr}");
     assert!(!directory.path().join("data").exists(), "nothing was started");
 }
+
+/// The system sends SIGXCPU at the soft limit and SIGKILL at the hard one: no node survives it, so it is told beforehand.
+#[test]
+fn a_limit_of_cpu_time_is_warned_of_before_it_kills() {
+    let directory = tempfile::tempdir().unwrap();
+    let limited = |rest: &str| {
+        let mut command = std::process::Command::new("bash");
+        let start = format!("ulimit -St 1800; ulimit -Ht 3600; exec \"$0\" {rest}");
+        command.args(["-c", &start, env!("CARGO_BIN_EXE_tidegate")]).current_dir(directory.path());
+        command
+    };
+    let (code, _, stderr) = run_to_end(&mut limited("check-config"));
+    assert_eq!(code, 0);
+    assert!(stderr.contains("warning: CPU time limit is 3600 s") && stderr.contains("LimitCPU="), "{stderr}");
+    let mut node = Running::start(limited("--storage data --listen 127.0.0.1:0 --admin off"));
+    node.wait_for_log("CPU time limit is set");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.child.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max cpu time")).unwrap();
+    assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["3600", "3600", "seconds"]);
+}

@@ -130,6 +130,30 @@ def test_a_weak_certificate_is_refused_by_name(start_node, authority):
         assert "CN=Interop authority" in line and "serial=" in line, line
 
 
+def test_a_certificate_above_the_peers_own_is_named(start_node, authority):
+    """What openssl sends in between, and no path can have."""
+    directory = authority.directory
+    ca = ["-CA", authority.certificate, "-CAkey", directory / "ca.key", "-CAcreateserial"]
+    (directory / "between.ext").write_text("basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n")
+    node = start_node(**authority.settings(tls__client_auth="required", log__repeat_interval="0s"))
+    for name, key, digest, extensions, words in [
+        ("sha1-between", "rsa:2048", "-sha1", "between.ext", "is signed with SHA-1"),
+        ("short-between", "rsa:1024", "-sha256", "between.ext", "RSA key of 1024 bits is too short"),
+        ("no-authority", "rsa:2048", "-sha256", "ct1.ext", "does not say that it is an authority's"),
+    ]:
+        openssl("req", "-new", "-newkey", key, "-nodes", "-subj", f"/CN={name}", "-keyout", directory / f"{name}.key", "-out", directory / f"{name}.csr")
+        openssl("x509", "-req", digest, "-in", directory / f"{name}.csr", *ca, "-days", 30, "-extfile", directory / extensions, "-out", directory / f"{name}.pem")
+        by = ["-CA", directory / f"{name}.pem", "-CAkey", directory / f"{name}.key", "-CAcreateserial"]
+        leaf = f"under-{name}"
+        openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={leaf}", "-keyout", directory / f"{leaf}.key", "-out", directory / f"{leaf}.csr")
+        openssl("x509", "-req", "-sha256", "-in", directory / f"{leaf}.csr", *by, "-days", 30, "-extfile", directory / "ct1.ext", "-out", directory / f"{leaf}.pem")
+        shown = ["-cert", directory / f"{leaf}.pem", "-key", directory / f"{leaf}.key", "-cert_chain", directory / f"{name}.pem"]
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{node.tls_port}", "-tls1_2", "-cipher", "DEFAULT@SECLEVEL=0", *shown]
+        subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        line = handshake_failure(node, f"CN={leaf}", words)
+        assert f"the certificate above it (CN={name}, serial" in line and "have that one issued anew" in line, line
+
+
 def check_config(**settings: str) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE__")}
     environment |= {f"TIDEGATE__{key.upper()}": value for key, value in settings.items()}
@@ -142,6 +166,14 @@ def test_what_is_wrong_with_a_file_is_told_in_words(authority):
     self_signed(authority, "signed-badly", "-sha1")
     self_signed(authority, "curve", key="ec")
     version_1(authority, "old")
+    self_signed(authority, "client-only", "-addext", "extendedKeyUsage=clientAuth")
+    self_signed(authority, "long", key="rsa:5120")
+    openssl("req", "-new", "-key", directory / "node.key", "-subj", "/CN=sha1-issued", "-out", directory / "sha1-issued.csr")
+    by = ["-CA", authority.certificate, "-CAkey", directory / "ca.key", "-CAcreateserial", "-extfile", directory / "node.ext"]
+    openssl("x509", "-req", "-sha1", "-in", directory / "sha1-issued.csr", *by, "-days", 30, "-out", directory / "sha1-issued.pem")
+    openssl("pkcs12", "-export", "-in", directory / "node.pem", "-inkey", directory / "node.key", "-passout", "pass:secret", "-out", directory / "node.p12")
+    openssl("crl2pkcs7", "-nocrl", "-certfile", directory / "node.pem", "-out", directory / "node.p7b")
+    (directory / "node.p12").chmod(0o600)
     openssl("pkey", "-in", directory / "node.key", "-aes256", "-passout", "pass:secret", "-out", directory / "locked.key")
     openssl("pkey", "-in", directory / "node.key", "-outform", "DER", "-out", directory / "binary.key")
     for file in [*directory.glob("*.key"), directory / "node.pem"]:
@@ -156,6 +188,13 @@ def test_what_is_wrong_with_a_file_is_told_in_words(authority):
         ({"tls__certificate": path["old.pem"], "tls__key": path["old.key"]}, ["tls.certificate", "X.509 version 1", "CN=old"]),
         ({"tls__certificate": path["weak.pem"], "tls__key": path["weak.key"]}, ["tls.certificate", "RSA key of 1024 bits", "CN=weak"]),
         ({"tls__certificate": path["curve.pem"], "tls__key": path["curve.key"]}, ["tls.certificate", "P-521", "CN=curve"]),
+        ({"tls__certificate": path["client-only.pem"], "tls__key": path["client-only.key"]}, ["tls.certificate", "extendedKeyUsage=serverAuth", "CN=client-only"]),
+        ({"tls__certificate": path["long.pem"], "tls__key": path["long.key"]}, ["tls.certificate", "RSA key of 5120 bits", "at most 4096", "CN=long"]),
+        ({"tls__certificate": path["sha1-issued.pem"]}, ["tls.certificate", "SHA-1", "CN=sha1-issued", "issued anew"]),
+        ({"tls__certificate": path["node.p12"]}, ["tls.certificate", "PKCS#12", "openssl pkcs12", "-nokeys"]),
+        ({"tls__key": path["node.p12"]}, ["tls.key", "PKCS#12", "openssl pkcs12", "-nocerts"]),
+        ({"tls__certificate": path["node.p7b"]}, ["tls.certificate", "PKCS#7", "openssl pkcs7"]),
+        (clients | {"tls__client_ca": path["node.p12"]}, ["tls.client_ca", "PKCS#12"]),
         (clients | {"tls__client_ca": path["weak.pem"]}, ["tls.client_ca", "certificate 1 (CN=weak, serial", "RSA key of 1024 bits"]),
         (clients | {"tls__client_ca": path["curve.pem"]}, ["tls.client_ca", "CN=curve", "P-521"]),
         (clients | {"tls__client_ca": path["signed-badly.pem"]}, ["tls.client_ca", "CN=signed-badly", "SHA-1"]),
@@ -163,6 +202,13 @@ def test_what_is_wrong_with_a_file_is_told_in_words(authority):
         said = check_config(**authority.settings(**settings))
         told = [line for line in said.stderr.splitlines() if all(word in line for word in words)]
         assert said.returncode == 2 and told, f"{words}\n{said.stderr}"
+
+
+def test_a_certificate_that_signs_itself_with_sha_1_is_warned_of(authority):
+    certificate, key = self_signed(authority, "sha1-self", "-sha1"), authority.directory / "sha1-self.key"
+    key.chmod(0o600)
+    said = check_config(**authority.settings(tls__certificate=str(certificate), tls__key=str(key)))
+    assert said.returncode == 0 and "warning: tls.certificate" in said.stderr and "signed with SHA-1" in said.stderr, said.stderr
 
 
 def test_a_certificate_that_has_expired_is_warned_of(authority):

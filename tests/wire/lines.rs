@@ -85,6 +85,10 @@ fn refused_contexts_are_named_with_the_reason_and_counted() {
     let line = node.logged(&["WARN", "no presentation context for storage accepted", "calling=\"GE\""]);
     assert!(line.contains(&format!("CT Image Storage ({CT}): no transfer syntax that this node accepts")), "{line}");
     assert!(line.contains("(offered: 1.2.840.113619.5.2)"), "{line}");
+    associate(&[], "NONE");
+    let line = node.logged(&["WARN", "no presentation context for storage accepted", "calling=\"NONE\"", "refused=0"]);
+    assert!(line.contains("contexts=\"the request proposes none\""), "{line}");
+    associate(&[(VERIFICATION, EXPLICIT)], "ECHO");
     associate(&[(CT, EXPLICIT), (MPPS, EXPLICIT)], "CT1");
     node.logged(&["INFO", "presentation contexts refused", "calling=\"CT1\"", "refused=1", MPPS]);
     associate(&[(CT, EXPLICIT), (VERIFICATION, EXPLICIT)], "CT2");
@@ -93,7 +97,7 @@ fn refused_contexts_are_named_with_the_reason_and_counted() {
         !node
             .log_text()
             .lines()
-            .any(|line| line.contains("context") && line.contains("refused=") && line.contains("CT2"))
+            .any(|line| line.contains("contexts=") && ["CT2", "ECHO"].iter().any(|calling| line.contains(calling)))
     );
     let metrics = get(node.admin_address(), "/metrics").body;
     for sample in ["{reason=\"abstract_syntax\"} 2", "{reason=\"transfer_syntaxes\"} 1", "{reason=\"access_rule\"} 0"] {
@@ -124,6 +128,11 @@ fn several_refused_instances_of_a_minute_are_named_and_the_end_counts_what_becam
             "{line}"
         );
     }
+    node.logged(&["sop_instance=\"1.2.3.72.0\"", &format!("sop_class=\"{CT}\""), "other_uid=\"1.2.3.99\""]);
+    let status =
+        Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["status", "--storage"]).arg(node.storage()).output();
+    let status = String::from_utf8(status.unwrap().stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(status.contains("data_set_mismatch: ") && status.contains("; SOP Instance 1.2.3.72.9"), "{status}");
     let line = node.logged(&["association ended", "end=\"released\"", "acknowledged=3", "refused=10"]);
     assert!(line.contains("new=2 identical=1 replaced=0 kept_both=0"), "{line}");
     assert!(line.contains("studies=1 study=\"1.2.3\" "), "{line}");
@@ -244,4 +253,38 @@ fn in_json_every_line_is_an_object_from_the_first_to_the_last_and_texts_are_not_
     assert_eq!(node.wait().unwrap().code(), Some(0));
     assert_eq!(lines("log").pop().unwrap()["message"], "stopped");
     assert_eq!(fs::read_to_string(file("stdout")).unwrap(), "", "the start-up lines are for people");
+}
+
+#[test]
+fn a_request_beyond_the_limit_names_the_key_and_who_sent_it() {
+    let mut node = Node::start(&[ALL, ("TIDEGATE__ASSOCIATIONS__MAX_REQUEST_LENGTH", "16 KiB")]);
+    let contexts: Vec<_> = (0..128).map(|_| (CT, EXPLICIT)).collect();
+    let mut long = proposing("BIG CT", &contexts);
+    for context in &mut long.presentation_contexts {
+        context.transfer_syntaxes = vec![EXPLICIT.into(); 20];
+    }
+    assert!(matches!(Wire::connect(node.address()).ask(long), Some(Pdu::AbortRQ { .. })));
+    node.logged(&[
+        "association aborted: protocol violation",
+        "calling=\"BIG CT\"",
+        "called=\"TIDEGATE\"",
+        "reason=\"pdu_length\"",
+        "limit=\"max_request_length\"",
+        "bytes is longer than 16384",
+    ]);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_uid_that_is_refused_is_told_with_the_place_the_kind_and_the_remedy() {
+    let mut node = Node::start(&[ALL]);
+    let (mut wire, _) = Wire::associate(node.address(), request());
+    for (uid, kind) in [("1.2\\1.3", "character 4 is a backslash"), ("1.2.\u{f6}", "character 5 is beyond ascii")] {
+        let answer = wire.store(1, uid, &dataset("1.2.3.75", 1000));
+        assert_eq!((answer.status, answer.comment), (0x0117, format!("affected sop instance uid: {kind}")));
+        let line = node.logged(&["instance refused", "reason=\"invalid_instance_uid\"", kind]);
+        assert!(line.contains("in the modality") && line.contains(&format!("sop_class=\"{CT}\"")), "{line}");
+    }
+    wire.release();
+    assert_eq!(node.stop(), Some(0));
 }

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::node::{Node, eventually};
 use crate::wire::{Wire, dataset, request, store_message};
@@ -123,17 +123,19 @@ fn a_peer_whose_bytes_wait_in_the_socket_or_come_right_after_is_not_silent() {
 #[test]
 fn a_client_of_a_stopped_node_says_so_in_time_and_the_node_says_how_long_it_did_not_run() {
     let mut node = Node::start(&[]);
-    let status = || {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["status", "--timeout", "2s", "--storage"]).arg(node.storage());
-        let output = command.output().unwrap();
+    let ask = |command: &str| {
+        let mut asking = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        asking.args([command, "--timeout", "1m", "--storage"]).arg(node.storage());
+        let output = asking.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     node.signal(Signal::STOP);
-    for _ in 0..3 {
-        let (code, said) = status();
+    for command in ["status", "top", "studies"] {
+        let asked = Instant::now();
+        let (code, said) = ask(command);
         assert_eq!(code, Some(4), "{said}");
-        let expected = format!("the node did not answer within 2s: process {0} is stopped", node.pid());
+        assert!(asked.elapsed() < Duration::from_secs(10), "{command} took {:?}", asked.elapsed());
+        let expected = format!("the node did not answer within 1s: process {0} is stopped", node.pid());
         assert!(said.contains(&expected) && said.contains(&format!("`kill -CONT {}`", node.pid())), "{said}");
     }
     sleep(Duration::from_secs(6));

@@ -4,12 +4,11 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use tidegate_actors::gauges::audit::Operator;
 
-use super::look::LookError;
 use super::model::CatalogueState;
-use super::readers::ReadError;
 use super::search::StudySearch;
 use super::state::CatalogueWork;
 use crate::admin::guard::Trust;
+use crate::admin::look_error::{ReadError, refuse};
 use crate::admin::response::{complain, json};
 use crate::admin::surface::Surface;
 
@@ -79,12 +78,4 @@ fn answer_if_known(surface: &Surface, found: Result<Option<impl Serialize>, Read
         }
         found => answer(found),
     }
-}
-
-fn refuse(error: &ReadError) -> HttpResponse {
-    let response = match error {
-        ReadError::Look { source: LookError::Search(_) } => HttpResponse::BadRequest(),
-        _ => HttpResponse::ServiceUnavailable(),
-    };
-    complain(response, error)
 }

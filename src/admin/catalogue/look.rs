@@ -2,22 +2,14 @@
 
 use std::time::SystemTime;
 
-use tidegate_catalogue::{Error, PackedUid, Reader};
+use tidegate_catalogue::{PackedUid, Reader};
 
 use super::model::{Instance, Instances, Studies, StudyDetail};
-use super::search::{SearchError, StudySearch};
+use super::search::StudySearch;
+use crate::admin::look_error::LookError;
 
 /// Files of one instance that are listed.
 const MAX_FILES: u32 = 1000;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LookError {
-    #[error(transparent)]
-    Search(#[from] SearchError),
-    #[error(transparent)]
-    Catalogue(#[from] Error),
-}
 
 /// A page of the studies that fit.
 pub(crate) fn studies(reader: &mut Reader, search: &StudySearch) -> Result<Studies, LookError> {

@@ -7,11 +7,12 @@ use tidegate_actors::gauges::audit::{AuditQuery, Operator};
 use tidegate_actors::{CatalogueRequest, Observer};
 use tidegate_catalogue::{Reader, Remedy};
 
-use super::look::{self, LookError};
+use super::look;
 use super::model::{CatalogueCondition, CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
 use super::search::{MAX_AUDITED, StudySearch};
 use super::state::{self, CatalogueWork};
-use crate::admin::queries::{Queries, QueryError};
+use crate::admin::look_error::{LookError, ReadError};
+use crate::admin::queries::Queries;
 
 /// The readers of a surface.
 #[derive(Clone, Debug)]
@@ -20,33 +21,7 @@ pub(in crate::admin) struct Readers {
     queries: Queries,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::admin) enum ReadError {
-    #[error("the catalogue is off: set [catalogue] path = \"auto\" and start the node again")]
-    Off,
-    #[error("the catalogue is unavailable: {reason}; {remedy}")]
-    Unavailable { reason: String, remedy: String },
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    #[error("{source}{}", advice(.source))]
-    Look {
-        #[from]
-        source: LookError,
-    },
-}
-
-/// What the reader of an error can do, where its text does not say it.
-fn advice(error: &LookError) -> String {
-    let LookError::Catalogue(error) = error else { return String::new() };
-    match error.remedy() {
-        Remedy::Retry => ": try again, or search for less".to_owned(),
-        Remedy::Reopen | Remedy::SetAside => {
-            ": `tidegate catalogue status` says what the node does about it".to_owned()
-        }
-        Remedy::Operator => format!(": {}", error.advice()),
-    }
-}
+const OFF: ReadError = ReadError::Off { what: "the catalogue is off" };
 
 impl Readers {
     pub(in crate::admin) fn new(observer: Observer, queries: Queries) -> Self {
@@ -55,12 +30,12 @@ impl Readers {
 
     /// The state of the catalogue.
     pub(in crate::admin) fn state(&self) -> Result<CatalogueState, ReadError> {
-        state::of(&self.observer).ok_or(ReadError::Off)
+        state::of(&self.observer).ok_or(OFF)
     }
 
     /// Starts work on the whole catalogue.
     pub(in crate::admin) fn start(&self, work: CatalogueWork, by: &Operator) -> Result<WorkAsked, ReadError> {
-        state::start(&self.observer, work, by).ok_or(ReadError::Off)
+        state::start(&self.observer, work, by).ok_or(OFF)
     }
 
     /// A page of the studies that fit.
@@ -102,7 +77,7 @@ impl Readers {
         let path = readable(state)?;
         let asked = self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?));
         let answer = asked.await?;
-        if let Err(LookError::Catalogue(error)) = &answer
+        if let Err(LookError::File(error)) = &answer
             && matches!(error.remedy(), Remedy::SetAside | Remedy::Reopen)
         {
             // The writer of a node at rest holds pages, and would not meet it.
@@ -121,6 +96,7 @@ fn readable(state: &CatalogueState) -> Result<PathBuf, ReadError> {
         | CatalogueCondition::Behind
         | CatalogueCondition::Rebuilding => Ok(PathBuf::from(&state.path)),
         CatalogueCondition::Unavailable => Err(ReadError::Unavailable {
+            name: "catalogue",
             reason: state.reason.clone().unwrap_or_default(),
             remedy: state.remedy.clone().unwrap_or_default(),
         }),

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tidegate_catalogue::{Cursor, Search};
 
+use crate::admin::look_error::SearchError;
+
 /// Studies of a page that is asked for without a number.
 pub(crate) const DEFAULT_LIMIT: u32 = 50;
 /// Studies of a page at most: an answer stays below a few hundred KiB.
@@ -27,21 +29,6 @@ pub(crate) struct StudySearch {
     pub(crate) date_to: Option<String>,
     pub(crate) limit: Option<u32>,
     pub(crate) after: Option<String>,
-}
-
-/// A condition that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SearchError {
-    #[error(
-        "{0} must be a time in UTC such as 2026-11-29T10:00:00Z, a day such as 2026-11-29, or how long ago, such as 2h"
-    )]
-    Moment(&'static str),
-    #[error("{0} must be a day such as 2026-11-29 or 20261129")]
-    Day(&'static str),
-    #[error("limit must be 1 to {MAX_LIMIT}")]
-    Limit,
-    #[error("after must be the next of an earlier answer")]
-    Cursor,
 }
 
 impl StudySearch {
@@ -88,7 +75,7 @@ impl StudySearch {
         let after = given(&self.after).map(|text| text.parse().map_err(|_| SearchError::Cursor)).transpose()?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(SearchError::Limit);
+            return Err(SearchError::Limit(MAX_LIMIT));
         }
         Ok((search, after, limit as usize))
     }
@@ -171,7 +158,7 @@ mod tests {
         assert_eq!(with(|search| search.date_from = text()), Err(SearchError::Day("date_from")));
         assert_eq!(with(|search| search.date_to = Some("197001011".to_owned())), Err(SearchError::Day("date_to")));
         assert_eq!(with(|search| search.after = text()), Err(SearchError::Cursor));
-        assert_eq!(with(|search| search.limit = Some(0)), Err(SearchError::Limit));
-        assert_eq!(with(|search| search.limit = Some(501)), Err(SearchError::Limit));
+        assert_eq!(with(|search| search.limit = Some(0)), Err(SearchError::Limit(MAX_LIMIT)));
+        assert_eq!(with(|search| search.limit = Some(501)), Err(SearchError::Limit(MAX_LIMIT)));
     }
 }

@@ -4,9 +4,8 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use tidegate_actors::gauges::audit::Operator;
 
-use super::look::LookError;
-use super::readers::RequestError;
 use super::search::CommitmentSearch;
+use crate::admin::look_error::{ReadError, refuse};
 use crate::admin::response::{complain, json};
 use crate::admin::surface::Surface;
 
@@ -38,18 +37,10 @@ pub(in crate::admin) async fn retry(
     if_known(surface.requests.retry(id.into_inner(), &operator).await)
 }
 
-fn if_known(found: Result<Option<impl Serialize>, RequestError>) -> HttpResponse {
+fn if_known(found: Result<Option<impl Serialize>, ReadError>) -> HttpResponse {
     match found {
         Ok(Some(found)) => json(HttpResponse::Ok(), found),
         Ok(None) => complain(HttpResponse::NotFound(), "there is no request of that number"),
         Err(error) => refuse(&error),
     }
-}
-
-fn refuse(error: &RequestError) -> HttpResponse {
-    let response = match error {
-        RequestError::Look { source: LookError::Search(_) } => HttpResponse::BadRequest(),
-        _ => HttpResponse::ServiceUnavailable(),
-    };
-    complain(response, error)
 }

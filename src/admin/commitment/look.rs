@@ -1,23 +1,15 @@
 //! From a reader of the requests to an answer.
 
-use tidegate_commitment::{Error, Reader};
+use tidegate_commitment::Reader;
 
 use super::model::{CommitmentDetail, Commitments, NotCommitted};
-use super::search::{CommitmentSearch, SearchError};
+use super::search::CommitmentSearch;
+use crate::admin::look_error::LookError;
 
 /// Instances of one request that are named.
 const MAX_NAMED: usize = 1000;
 /// References of a request that are read at a time.
 const READ: u32 = 5000;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LookError {
-    #[error(transparent)]
-    Search(#[from] SearchError),
-    #[error(transparent)]
-    Record(#[from] Error),
-}
 
 /// A page of requests.
 pub(crate) fn page(reader: &mut Reader, search: &CommitmentSearch) -> Result<Commitments, LookError> {

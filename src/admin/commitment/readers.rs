@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use tidegate_actors::gauges::audit::{AuditQuery, Operation, Operator};
 use tidegate_actors::{CommitmentCondition, Observer};
-use tidegate_commitment::{Reader, Remedy, Retried};
+use tidegate_commitment::{Reader, Retried};
 
-use super::look::{self, LookError};
+use super::look;
 use super::model::{CommitmentDetail, Commitments};
 use super::search::CommitmentSearch;
-use crate::admin::queries::{Queries, QueryError};
+use crate::admin::look_error::{LookError, ReadError};
+use crate::admin::queries::Queries;
 
 /// The questions of a surface. A reader is opened for a question, and closed after it.
 #[derive(Clone, Debug)]
@@ -18,33 +19,7 @@ pub(in crate::admin) struct Requests {
     queries: Queries,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::admin) enum RequestError {
-    #[error(
-        "there is no storage commitment without the catalogue: set [catalogue] path = \"auto\" and start the node again"
-    )]
-    Off,
-    #[error("the record of commitment requests is unavailable: {reason}; {remedy}")]
-    Unavailable { reason: String, remedy: String },
-    #[error("the request is not retried: {0}")]
-    NotRetried(String),
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    #[error("{source}{}", advice(.source))]
-    Look {
-        #[from]
-        source: LookError,
-    },
-}
-
-/// What the reader of an error can do, where its text does not say it.
-fn advice(error: &LookError) -> &'static str {
-    match error {
-        LookError::Record(error) if error.remedy() == Remedy::Retry => ": try again",
-        LookError::Record(_) | LookError::Search(_) => "",
-    }
-}
+const OFF: ReadError = ReadError::Off { what: "there is no storage commitment without the catalogue" };
 
 impl Requests {
     pub(in crate::admin) fn new(observer: Observer, queries: Queries) -> Self {
@@ -56,28 +31,24 @@ impl Requests {
         &self,
         search: CommitmentSearch,
         by: &Operator,
-    ) -> Result<Commitments, RequestError> {
+    ) -> Result<Commitments, ReadError> {
         let path = self.readable()?;
         self.audit("/api/commitments".to_owned(), search.conditions(), by);
         self.ask(path, move |reader| look::page(reader, &search)).await
     }
 
     /// The request of that number, if there is one.
-    pub(in crate::admin) async fn one(&self, id: i64, by: &Operator) -> Result<Option<CommitmentDetail>, RequestError> {
+    pub(in crate::admin) async fn one(&self, id: i64, by: &Operator) -> Result<Option<CommitmentDetail>, ReadError> {
         let path = self.readable()?;
         self.audit(format!("/api/commitments/{id}"), String::new(), by);
         self.ask(path, move |reader| look::one(reader, id)).await
     }
 
     /// Has it reported now, and returns it as it is then.
-    pub(in crate::admin) async fn retry(
-        &self,
-        id: i64,
-        by: &Operator,
-    ) -> Result<Option<CommitmentDetail>, RequestError> {
+    pub(in crate::admin) async fn retry(&self, id: i64, by: &Operator) -> Result<Option<CommitmentDetail>, ReadError> {
         let path = self.readable()?;
-        let retried = self.observer.retry_commitment(id).await.ok_or(RequestError::Off)?;
-        if retried.map_err(RequestError::NotRetried)? == Retried::Unknown {
+        let retried = self.observer.retry_commitment(id).await.ok_or(OFF)?;
+        if retried.map_err(ReadError::NotRetried)? == Retried::Unknown {
             return Ok(None);
         }
         self.observer.record_operation(Operation::RetryCommitment(id), by);
@@ -93,16 +64,18 @@ impl Requests {
         &self,
         path: PathBuf,
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
-    ) -> Result<T, RequestError> {
+    ) -> Result<T, ReadError> {
         Ok(self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?)).await??)
     }
 
     /// The file, if it can be read now.
-    fn readable(&self) -> Result<PathBuf, RequestError> {
-        let state = self.observer.commitment().ok_or(RequestError::Off)?;
+    fn readable(&self) -> Result<PathBuf, ReadError> {
+        let state = self.observer.commitment().ok_or(OFF)?;
         match state.condition {
             CommitmentCondition::Serving => Ok(state.path),
-            CommitmentCondition::Unavailable { reason, remedy } => Err(RequestError::Unavailable { reason, remedy }),
+            CommitmentCondition::Unavailable { reason, remedy } => {
+                Err(ReadError::Unavailable { name: "record of commitment requests", reason, remedy })
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tidegate_commitment::Filter;
 
+use crate::admin::look_error::SearchError;
+
 /// Requests of a page that is asked for without a number.
 pub(crate) const DEFAULT_LIMIT: u32 = 50;
 /// Requests of a page at most.
@@ -17,15 +19,6 @@ pub(crate) struct CommitmentSearch {
     pub(crate) limit: Option<u32>,
     /// The `next` of the page before.
     pub(crate) after: Option<i64>,
-}
-
-/// A condition that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SearchError {
-    #[error("state must be pending or failed")]
-    State,
-    #[error("limit must be 1 to {MAX_LIMIT}")]
-    Limit,
 }
 
 impl CommitmentSearch {
@@ -46,7 +39,7 @@ impl CommitmentSearch {
         };
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(SearchError::Limit);
+            return Err(SearchError::Limit(MAX_LIMIT));
         }
         Ok((filter, self.after, limit))
     }

@@ -346,6 +346,7 @@ function pool(writers) {
     return entry;
   }));
 }
+const image = (event) => event.sop_instance_uid ? `; SOP Instance ${event.sop_instance_uid}` : "";
 function refusals(refused) {
   // One row for what the same peer was refused again and again: the latest, and how often.
   const rows = new Map();
@@ -360,7 +361,7 @@ function refusals(refused) {
     cell("Sender", `${shown(event.calling_ae_title.trim()) || "(unknown)"} ${event.peer}`),
     cell("Called AE", shown(event.called_ae_title.trim()) || "(unknown)"),
     cell("Status", event.status ?? "rejected", "mono"),
-    cell("Reason", `${event.reason.replaceAll("_", " ")}: ${shown(event.detail)}`, "wide"))));
+    cell("Reason", `${event.reason.replaceAll("_", " ")}: ${shown(event.detail)}${image(event)}`, "wide"))));
   $("refusals").hidden = !refused.length;
   $("no-refusals").hidden = Boolean(refused.length);
 }

@@ -13,11 +13,12 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
+use self::source::Source;
 pub(super) use self::source::reader;
-use self::source::{Source, refuse};
 use super::Exit;
 use super::output::{self, show};
 use super::reach::Reach;
+use super::source::refuse;
 use crate::admin::catalogue::look;
 use crate::admin::catalogue::model::{CatalogueState, Studies};
 use crate::admin::catalogue::search::{DEFAULT_LIMIT, MAX_LIMIT, StudySearch, moment};
@@ -149,7 +150,7 @@ pub(super) fn checked_moment(text: &str) -> Result<String, String> {
 pub(super) fn studies(args: StudiesArgs) -> Exit {
     let StudiesArgs { reach, text, since, until, patient, accession, source, limit, json } = args;
     let search = StudySearch { text, since, until, patient, accession, source, ..StudySearch::default() };
-    let found = match Source::of(reach).and_then(|mut source| pages(&mut source, search, limit)) {
+    let found = match source::of(reach).and_then(|mut source| pages(&mut source, search, limit)) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
@@ -221,11 +222,11 @@ fn found_or_caveat<T>(
     ask: impl FnOnce(&mut Source) -> Result<Option<T>, Exit>,
     state: impl FnOnce(&T) -> Option<&CatalogueState>,
 ) -> Result<Option<T>, Exit> {
-    let mut source = Source::of(reach)?;
+    let mut source = source::of(reach)?;
     let found = ask(&mut source)?;
     match &found {
         Some(found) => warn_if_partial(state(found)),
-        None => warn_if_partial(source.state().as_ref()),
+        None => warn_if_partial(source.node().and_then(|node| node.catalogue().ok()).as_ref()),
     }
     Ok(found)
 }

@@ -9,12 +9,12 @@ use tidegate_actors::WorkState;
 use tidegate_actors::catalogue::offline;
 use tidegate_catalogue::catch_up::Progress;
 
-use super::source::refuse;
 use crate::admin::catalogue::model::WorkProgress;
 use crate::admin::catalogue::state::CatalogueWork;
 use crate::cli::ask_error::AskError;
 use crate::cli::client::Client;
 use crate::cli::reach::Reach;
+use crate::cli::source::refuse;
 use crate::cli::text::count;
 use crate::cli::{Exit, output};
 

@@ -14,6 +14,7 @@ use self::source::Source;
 use super::Exit;
 use super::output::{self, show};
 use super::reach::Reach;
+use super::source::refuse;
 use crate::admin::commitment::look;
 use crate::admin::commitment::model::Commitments;
 use crate::admin::commitment::search::{CommitmentSearch, DEFAULT_LIMIT, MAX_LIMIT};
@@ -86,7 +87,7 @@ pub(super) fn commitments(args: CommitmentsArgs) -> Exit {
 }
 
 fn list(reach: Reach, search: CommitmentSearch, limit: u32, json: bool) -> Result<Exit, Exit> {
-    let found = pages(&mut Source::of(reach)?, search, limit)?;
+    let found = pages(&mut source::of(reach)?, search, limit)?;
     if found.commitments.is_empty() && !json {
         output::complain("there is no such request");
         return Ok(Exit::Failed);
@@ -114,7 +115,7 @@ fn pages(source: &mut Source, mut search: CommitmentSearch, limit: u32) -> Resul
 }
 
 fn one(reach: Reach, id: i64, json: bool) -> Result<Exit, Exit> {
-    let found = Source::of(reach)?.ask(|node| node.commitment(id), |reader| look::one(reader, id))?;
+    let found = source::of(reach)?.ask(|node| node.commitment(id), |reader| look::one(reader, id))?;
     Ok(match found {
         Some(found) => show(json, &found, text::commitment),
         None => unknown(id),
@@ -123,7 +124,7 @@ fn one(reach: Reach, id: i64, json: bool) -> Result<Exit, Exit> {
 
 fn retry(reach: Reach, id: i64, json: bool) -> Result<Exit, Exit> {
     let client = reach.client()?;
-    Ok(match client.retry_commitment(id).map_err(|error| source::refuse(&error))? {
+    Ok(match client.retry_commitment(id).map_err(|error| refuse(&error))? {
         Some(found) => show(json, &found, text::commitment),
         None => unknown(id),
     })

@@ -31,8 +31,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("t.toml");
         std::fs::write(&file, text).unwrap();
-        let environment = Environment::with_prefix("NOTHING_BEGINS_SO");
-        of(&config::load(Some(&file), environment, &Flags::default()).unwrap().settings)
+        of(&config::load(Some(&file), Environment::default(), &Flags::default()).unwrap().settings)
     }
 
     #[test]

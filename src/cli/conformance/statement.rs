@@ -120,7 +120,8 @@ fn services(subject: &Subject<'_>) -> String {
          Every Specific Character Set (0008,0005): text is stored as received. Where a text element names a file, bytes other than \
          `A-Z a-z 0-9 . _ -` are written as `%` and two hexadecimal digits.\n",
         word = code(subject.settings.node.storage.duplicates),
-        characters = if subject.policy.strict { "digits and periods" } else { "printable ASCII without slashes" },
+        characters =
+            if subject.policy.strict { "digits and periods" } else { "printable ASCII but slashes and backslashes" },
         head = head(["Status", "Meaning", "Further meaning", "Sender should"]),
         rows = Status::ALL.map(status).concat(),
         comment = ErrorComment::MAX_CHARS,
@@ -135,9 +136,11 @@ fn status(status: Status) -> String {
         Status::DuplicateSopInstance => {
             ("Failure", "a different instance is stored under this UID", "find out which is right")
         }
-        Status::InvalidSopInstance => {
-            ("Failure", "the SOP Instance UID is empty, too long, or has a character that is not kept", "be corrected")
-        }
+        Status::InvalidSopInstance => (
+            "Failure",
+            "the SOP Instance UID is empty, too long, or has a character that is not kept: a letter beyond ASCII (Latin-1, UTF-8), a backslash, which makes two values, a slash or a control character; the Error Comment has its place",
+            "be corrected",
+        ),
         Status::SopClassNotSupported => {
             ("Failure", "the SOP class is not stored by this node, or is denied", "be corrected")
         }

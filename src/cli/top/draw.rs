@@ -11,6 +11,7 @@ use crate::admin::model::{Association, Leased, Second};
 use crate::admin::writers::Writer;
 use crate::cli::associations::title;
 use crate::cli::look::{disk, headline, memory};
+use crate::cli::table::wrapped;
 use crate::cli::text::{age, duration, size};
 
 /// From this many lines on, the charts are higher.
@@ -33,44 +34,51 @@ fn stages(leased: &Leased) -> [(&'static str, u64, Color); 8] {
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     // A small terminal has more rows of associations instead of higher charts.
     let chart_lines = if frame.area().height < ROOMY_LINES { 4 } else { 6 };
+    let width = usize::from(frame.area().width);
+    let (sums, foot_lines) = (sums(view, width), foot_lines(view, width));
+    let length = |lines: &[Line<'_>]| Constraint::Length(u16::try_from(lines.len()).unwrap_or(u16::MAX));
     let [head, charts, stages, pool, list, foot] = Layout::vertical([
-        Constraint::Length(4),
+        length(&sums),
         Constraint::Length(chart_lines),
         Constraint::Length(4),
         Constraint::Length(3),
         Constraint::Min(4),
-        Constraint::Length(1),
+        length(&foot_lines),
     ])
     .areas(frame.area());
-    frame.render_widget(sums(view), head);
+    frame.render_widget(Paragraph::new(sums), head);
     let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(charts);
     draw_throughput(frame, view, left);
     draw_response(frame, view, right);
     draw_memory(frame, view, stages);
     draw_pool(frame, view, pool);
     draw_associations(frame, view, list);
-    frame.render_widget(foot_line(view), foot);
+    frame.render_widget(Paragraph::new(foot_lines), foot);
 }
 
-fn sums(view: &View) -> Paragraph<'static> {
+/// Lines that are broken at spaces where they have no room: a figure or a remedy is never cut.
+fn broken(begin: &str, text: &str, width: usize, style: impl Into<Style>) -> Vec<Line<'static>> {
+    let style = style.into();
+    wrapped(begin, text, width).lines().map(|line| Line::styled(line.to_owned(), style)).collect()
+}
+
+fn sums(view: &View, width: usize) -> Vec<Line<'static>> {
     let status = &view.look.status;
     let mood = if status.readiness.ready { Color::Green } else { Color::Red };
     let failing: Vec<_> =
         status.readiness.checks.iter().filter(|check| !check.ok).map(|check| check.name.as_str()).collect();
-    let failing = if failing.is_empty() { String::new() } else { format!("  failing: {}", failing.join(", ")) };
-    Paragraph::new(vec![
-        Line::from(vec![
-            Span::styled("● ", mood),
-            Span::from(headline(status)).bold(),
-            Span::styled(failing, Color::Red),
-        ]),
-        Line::from(format!("memory  {}", memory(status))),
-        Line::from(format!("disk    {}", disk(status))),
-        Line::from(format!(
-            "total   {} stored, {} refused, {} restarts, {} hung threads",
-            status.acknowledged_total, status.refused_total, status.restarts_total, status.hung_threads
-        )),
-    ])
+    let mut lines = broken("● ", &headline(status), width, Style::from(mood).bold());
+    if !failing.is_empty() {
+        lines.extend(broken("  failing: ", &failing.join(", "), width, Color::Red));
+    }
+    let total = format!(
+        "{} stored, {} refused, {} restarts, {} hung threads",
+        status.acknowledged_total, status.refused_total, status.restarts_total, status.hung_threads
+    );
+    for (label, value) in [("memory  ", memory(status)), ("disk    ", disk(status)), ("total   ", total)] {
+        lines.extend(broken(label, &value, width, Style::new()));
+    }
+    lines
 }
 
 fn draw_throughput(frame: &mut Frame<'_>, view: &View, area: Rect) {
@@ -243,17 +251,15 @@ fn draw_associations(frame: &mut Frame<'_>, view: &View, area: Rect) {
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn foot_line(view: &View) -> Line<'static> {
+fn foot_lines(view: &View, width: usize) -> Vec<Line<'static>> {
     if let Some(id) = view.confirming {
-        return Line::from(format!(
-            "abort association {id}? its unfinished dataset is dropped. y: yes, any other key: no"
-        ))
-        .style(Style::new().bg(Color::Red).fg(Color::White));
+        let question = format!("abort association {id}? its unfinished dataset is dropped. y: yes, any other key: no");
+        return broken("", &question, width, Style::new().bg(Color::Red).fg(Color::White));
     }
-    if !view.notice.is_empty() {
-        return Line::from(view.notice.clone()).style(Color::Yellow);
+    match view.notice.as_str() {
+        "" => broken("", "q quit  ↑↓ select  a abort  s sort", width, Color::DarkGray),
+        notice => broken("", notice, width, Color::Yellow),
     }
-    Line::from("q quit  ↑↓ select  a abort  s sort").style(Color::DarkGray)
 }
 
 #[cfg(test)]
@@ -262,7 +268,10 @@ mod tests {
     use ratatui::backend::TestBackend;
     use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+    use std::time::Duration;
+
     use super::*;
+    use crate::cli::ask_error::{AskError, Found};
     use crate::cli::sample;
     use crate::cli::top::Look;
 
@@ -309,11 +318,33 @@ mod tests {
             (one.acknowledged, one.refused, one.quiet_ms) = (9_999_999, 1_234_567, 86_399_000);
         }
         let text = screen(&view, 80, 24);
-        for shown in ["9999999", "1234567", "23h 59m", "IDLE", "RATE", "HELD", "STORED", "REFUSED", "idle  "] {
+        for shown in [
+            "9999999",
+            "1234567",
+            "23h 59m",
+            "IDLE",
+            "RATE",
+            "HELD",
+            "STORED",
+            "REFUSED",
+            "idle  ",
+            "1200000 inodes free",
+        ] {
             assert!(text.contains(shown), "{shown} is not in\n{text}");
         }
         for cut in ["RECEIVED", "OPEN"] {
             assert!(!text.contains(cut), "{cut} is in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_small_terminal_shows_all_of_why_the_node_does_not_answer() {
+        let mut view = view();
+        let found = Found::Process { id: 7, threads: 20, stopped: 20, in_disk: 0 };
+        view.note(AskError::TooLate { timeout: Duration::from_secs(1), found }.to_string());
+        let text = screen(&view, 80, 24);
+        for shown in ["did not answer within 1s", "process 7 is stopped", "`kill -CONT 7` continues it", "CT_ROOM_1"] {
+            assert!(text.contains(shown), "{shown} is not in\n{text}");
         }
     }
 

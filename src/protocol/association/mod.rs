@@ -24,7 +24,7 @@ pub struct Association {
     exchange: Exchange,
     /// The request that awaits an answer. There is one in Sta3 only.
     pending: Option<Box<Pending>>,
-    /// The AE titles of a request that was malformed or rejected.
+    /// The AE titles of a request that was malformed, too long or rejected, as far as they have come.
     refused_titles: Option<Box<AeTitles>>,
 }
 
@@ -104,7 +104,7 @@ impl Association {
         !self.exchange.output.is_empty()
     }
 
-    /// The AE titles of a request that was malformed, or that [`Self::poll`] has rejected.
+    /// The AE titles of a request that was malformed or too long, or that [`Self::poll`] has rejected, as far as they have come.
     pub fn refused_titles(&self) -> Option<&AeTitles> {
         self.refused_titles.as_deref()
     }
@@ -226,16 +226,24 @@ impl Association {
             self.exchange.close();
             return Ok(Some(Event::NotDicom(stranger)));
         }
-        let input = expected.ok_or(Violation::UnrecognizedPdu(pdu_type))?;
-        match action(self.exchange.state(), input) {
+        let event = expected.ok_or(Violation::UnrecognizedPdu(pdu_type))?;
+        match action(self.exchange.state(), event) {
             Some(Action::Ae6 | Action::Dt2 | Action::Ar2 | Action::Aa2 | Action::Aa3) => {}
             _ => return Err(Violation::UnexpectedPdu(pdu_type)),
         }
-        let fits = match pdu_type {
-            pdu_type::A_ASSOCIATE_RQ => length <= self.policy.max_request_length,
-            _ => Exchange::fits(header, self.policy.max_pdu_length),
-        };
-        if fits { Ok(None) } else { Err(Violation::PduLength { pdu_type, length }) }
+        if pdu_type == pdu_type::A_ASSOCIATE_RQ {
+            let allowed = self.policy.max_request_length;
+            if length > allowed {
+                // As far as they have come with the header.
+                self.refused_titles = Some(Box::new(AeTitles::read(input, self.policy.strict)));
+                return Err(Violation::RequestLength { length, allowed });
+            }
+            return Ok(None);
+        }
+        match Exchange::fits(header, self.policy.max_pdu_length) {
+            true => Ok(None),
+            false => Err(Violation::PduLength { pdu_type, length }),
+        }
     }
 
     /// A whole PDU that [`Self::begin_pdu`] has let in: A-ASSOCIATE-RQ, A-RELEASE-RQ or A-ABORT.

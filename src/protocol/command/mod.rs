@@ -61,8 +61,17 @@ pub struct Operation {
 impl Operation {
     /// Affected SOP Instance UID without padding, for the log. `None`: it is not a UID, and might hold the name of a patient.
     pub fn sop_instance(&self) -> Option<&str> {
-        std::str::from_utf8(&self.sop_instance_uid).ok().map(unpadded).filter(|uid| is_uid(uid))
+        loggable(&self.sop_instance_uid)
     }
+
+    /// Affected SOP Class UID, likewise.
+    pub fn sop_class(&self) -> Option<&str> {
+        loggable(&self.sop_class_uid)
+    }
+}
+
+fn loggable(uid: &[u8]) -> Option<&str> {
+    std::str::from_utf8(uid).ok().map(unpadded).filter(|uid| is_uid(uid))
 }
 
 /// Why bytes are not a command set this node can act on.

@@ -5,7 +5,7 @@ use dicom_dictionary_std::tags;
 
 use super::syntax::Evidence;
 use crate::meta::FileMeta;
-use crate::uid::{before_nul, trim_padding};
+use crate::uid::{Uid, before_nul, trim_padding};
 
 /// Sequences of undefined length inside one another that are followed. Readers that recurse end before.
 pub(super) const MAX_DEPTH: u32 = 512;
@@ -160,21 +160,20 @@ impl Head {
     /// Holds the dataset's SOP Class and SOP Instance UIDs against those of the command set
     /// (PS3.4 §B.2.3, status A900). One that is absent or empty is no mismatch; of one that stands twice, both count.
     pub fn check(&self, meta: &FileMeta) -> Result<(), Mismatch> {
-        let agrees = |tag, uid: &str| {
+        let other = |tag, uid: &str| {
             let repeated = self.repeated.iter().filter(|(kept, _)| *kept == tag).map(|(_, raw)| raw.as_slice());
-            self.values
-                .get(tag)
-                .into_iter()
-                .chain(repeated)
-                .all(|raw| [b"", uid.as_bytes()].contains(&trim_padding(raw)) || before_nul(raw) == uid.as_bytes())
+            let agrees =
+                |raw: &[u8]| [b"", uid.as_bytes()].contains(&trim_padding(raw)) || before_nul(raw) == uid.as_bytes();
+            let other = self.values.get(tag).into_iter().chain(repeated).find(|raw| !agrees(raw))?;
+            Some(Uid::parse(other).ok())
         };
-        if !agrees(tags::SOP_CLASS_UID, meta.sop_class_uid.as_str()) {
-            return Err(Mismatch::SopClass);
+        if let Some(found) = other(tags::SOP_CLASS_UID, meta.sop_class_uid.as_str()) {
+            return Err(Mismatch::SopClass { found });
         }
-        if !agrees(tags::SOP_INSTANCE_UID, meta.sop_instance_uid.as_str()) {
-            return Err(Mismatch::SopInstance);
+        match other(tags::SOP_INSTANCE_UID, meta.sop_instance_uid.as_str()) {
+            Some(found) => Err(Mismatch::SopInstance { found }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Adds the values of identifying elements that were met once more behind the head.
@@ -209,14 +208,28 @@ impl Head {
 }
 
 /// Dataset and command set disagree on what the instance is. The texts fit an Error Comment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// (0008,0016) is not the Affected SOP Class UID.
     #[error("sop class uid differs between dataset and command")]
-    SopClass,
+    SopClass {
+        /// That of the dataset. `None`: it has other characters than digits and periods, and might hold the name of a patient.
+        found: Option<Uid>,
+    },
     /// (0008,0018) is not the Affected SOP Instance UID.
     #[error("sop instance uid differs between dataset and command")]
-    SopInstance,
+    SopInstance {
+        /// That of the dataset, likewise.
+        found: Option<Uid>,
+    },
+}
+
+impl Mismatch {
+    /// The UID in the dataset, for the log.
+    pub fn found(&self) -> Option<&str> {
+        let (Self::SopClass { found } | Self::SopInstance { found }) = self;
+        found.as_ref().map(Uid::as_str)
+    }
 }
 
 /// Why a dataset has no readable head. The texts name tags and offsets only, never a value, and

@@ -143,6 +143,29 @@ impl<H: Handle> Root<H> {
         }
     }
 
+    /// The same for a call on a temp file, or on their directory.
+    pub(crate) fn temp_failed(&self, what: &'static str, error: Errno) -> StoreError {
+        match error {
+            Errno::NOENT | Errno::STALE => self.failed(what, error),
+            error => match self.explained(OpenError::io(what, self.tmp_path())(error)) {
+                in_the_way @ OpenError::Own { .. } => in_the_way.into(),
+                _ => StoreError::new(what, self.tmp_path(), error),
+            },
+        }
+    }
+
+    /// The error with what stands in the way, if something does; a refusal is one of permission, whatever stands there.
+    fn explained(&self, error: OpenError) -> OpenError {
+        match error {
+            OpenError::Io { source: Errno::ACCESS | Errno::PERM, .. } => error,
+            error => error.explained(&self.top, &self.path),
+        }
+    }
+
+    fn tmp_path(&self) -> PathBuf {
+        self.path.join(OWN).join("tmp")
+    }
+
     /// The directory of temp files.
     pub(crate) fn tmp(&self) -> Arc<H> {
         Arc::clone(&self.tmp.lock())
@@ -234,8 +257,7 @@ impl<H: Handle> Root<H> {
 
     /// Removes what earlier processes left among the temp files. Only the holder of the lock may.
     fn remove_temp_files(&self, recovery: &mut Recovery) -> Result<(), OpenError> {
-        let tmp = self.path.join(OWN).join("tmp");
-        let directory = self.tmp();
+        let (tmp, directory) = (self.tmp_path(), self.tmp());
         for entry in directory.list().map_err(OpenError::io("list", &tmp))? {
             let name = entry.map_err(OpenError::io("list", &tmp))?.name;
             let failed = |what| OpenError::io(what, tmp.join(&name));

@@ -49,6 +49,10 @@ impl<H: Handle> Root<H> {
 
     /// Opens the root again after it, or what is ours in it, was removed or replaced.
     pub(crate) fn reopen(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
+        self.attach_again().map_err(|error| self.explained(error))
+    }
+
+    fn attach_again(self: &Arc<Self>) -> Result<Arc<Self>, OpenError> {
         let root = Arc::new(Self::attach(&self.path, self.access, Some(self))?);
         if let Some(wal) = self.wal.get() {
             if wal.is_in(&root.dir).map_err(OpenError::io("examine", root.wal_path()))? {
@@ -70,11 +74,11 @@ impl<H: Handle> Root<H> {
             return Ok(());
         }
         let (tmp, name) = (self.tmp(), Path::new("access"));
-        let failed = |what| OpenError::io(what, self.path.join(OWN).join("tmp").join(name));
+        let failed = |what| OpenError::io(what, self.tmp_path().join(name));
         let file = tmp.open(name, Open::New).map_err(failed("create"))?;
         let set = self.set_file_access(&file);
         tmp.unlink(name.as_os_str()).map_err(failed("remove"))?;
-        set.map_err(OpenError::io(SET_ACCESS, self.path.join(OWN).join("tmp").join(name)))
+        set.map_err(OpenError::io(SET_ACCESS, self.tmp_path().join(name)))
     }
 
     fn wal_path(&self) -> PathBuf {

@@ -85,8 +85,8 @@ pub enum Fault {
     Head(#[from] HeadError),
     /// File meta and dataset are of two instances.
     #[error("{}", match .0 {
-        Mismatch::SopClass => "sop class uid differs between file meta and dataset",
-        Mismatch::SopInstance => "sop instance uid differs between file meta and dataset",
+        Mismatch::SopClass { .. } => "sop class uid differs between file meta and dataset",
+        Mismatch::SopInstance { .. } => "sop instance uid differs between file meta and dataset",
     })]
     Mismatch(Mismatch),
     /// No layout puts the instance in it there.

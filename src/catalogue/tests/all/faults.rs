@@ -1,79 +1,48 @@
 //! Each fault of the file or its disk is an error of one kind, which says what to do, and after that is done everything is as it was.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use rusqlite::Connection;
 use tempfile::TempDir;
 use tidegate_catalogue::catch_up::Depth;
 use tidegate_catalogue::{Catalogue, Error, Reader, Record, Remedy, SCHEMA_VERSION, Search, set_aside};
 
 use super::catching_up::{differences, run};
-use super::support::{Fixture, Model, directory, path_in, record};
-
-const LOCKED: &str = "TIDEGATE_TEST_LOCKED_CATALOGUE";
+use super::database::{
+    LOSSES, Locker, Mount, copy_with_a_damaged_log, directory, flip_bits, foreign_files, set_schema_version, truncate,
+};
+use super::support::{Fixture, Model, path_in, record};
 
 fn records(count: u32) -> Vec<Record> {
     (0..count).map(|at| record(at % 5, at % 2, at)).collect()
-}
-
-/// Not a test of its own: the process that holds the lock until its input ends.
-#[test]
-fn the_process_that_locks() {
-    let Some(path) = std::env::var_os(LOCKED) else { return };
-    let connection = Connection::open(PathBuf::from(path)).unwrap();
-    connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    println!("\nlocked");
-    let _ = std::io::stdin().read_line(&mut String::new());
 }
 
 #[test]
 fn a_lock_of_another_process_is_waited_for_and_then_told() {
     let mut fixture = Fixture::new();
     fixture.catalogue.enter(&records(10)).unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "faults::the_process_that_locks", "--nocapture"])
-        .env(LOCKED, fixture.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line == "locked"));
+    let locker = Locker::new(&fixture.path());
     let error = fixture.catalogue.enter(&records(20)).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }) && error.remedy() == Remedy::Retry, "{error}");
     // Readers do not wait.
     assert_eq!(fixture.reader().totals().unwrap().instances, 10);
-    child.stdin.take().unwrap().write_all(b"\n").unwrap();
-    child.wait().unwrap();
+    locker.end();
     assert_eq!(fixture.catalogue.enter(&records(20)).unwrap().new, 10);
     assert_eq!(fixture.catalogue.check().unwrap(), []);
 }
 
 #[test]
 fn a_file_that_is_deleted_or_replaced_is_noticed_before_the_next_entry() {
-    let acts: [fn(&Path); 5] = [
-        |path| fs::remove_file(path).unwrap(),
-        |path| fs::remove_file(path.with_extension("db-wal")).unwrap(),
-        |path| fs::remove_file(path.with_extension("db-shm")).unwrap(),
-        |path| fs::rename(path, path.with_extension("moved")).unwrap(),
-        |path| {
-            let copy = path.with_extension("copy");
-            fs::copy(path, &copy).unwrap();
-            fs::rename(copy, path).unwrap();
-        },
-    ];
-    for act in acts {
+    for lose in LOSSES {
         let mut fixture = Fixture::new();
         let model = Model::default();
         let all = records(30);
         all.iter().for_each(|record| model.store(record));
         fixture.catalogue.enter(&all[..20]).unwrap();
         let path = fixture.path();
-        act(&path);
+        lose(&path);
         let error = fixture.catalogue.enter(&all[20..]).unwrap_err();
         assert!(matches!(error, Error::Vanished { .. }) && error.remedy() == Remedy::Reopen, "{error}");
         drop(fixture.catalogue);
@@ -158,13 +127,7 @@ fn recover(path: &Path, at_ms: i64) {
 #[test]
 fn a_truncated_file_is_damaged_and_rebuilt() {
     let (_directory, path) = closed();
-    let whole = fs::read(&path).unwrap();
-    for (at, keep) in [16, 99, 100, 512, 4096, 4097, 8192, whole.len() / 2, whole.len() - 4096].into_iter().enumerate()
-    {
-        fs::write(&path, &whole[..keep]).unwrap();
-        assert!(use_damaged(&path), "{keep} of {} bytes", whole.len());
-        recover(&path, at as i64);
-    }
+    truncate(&path, use_damaged, recover);
     // Of those that were set aside, the last one is kept.
     let names = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
     let aside = names.filter(|name| name.to_str().unwrap().contains(".damaged-")).count();
@@ -189,32 +152,7 @@ fn a_file_that_is_truncated_while_it_is_open_is_damaged() {
 #[test]
 fn flipped_bits_are_an_error_or_an_answer_and_never_more() {
     let (_directory, path) = closed();
-    let whole = fs::read(&path).unwrap();
-    let mut random = 1_u64;
-    let mut next = |below: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) as usize % below
-    };
-    let mut noticed = 0;
-    for round in 0..120 {
-        let mut damaged = whole.clone();
-        // A bit, some bits, or a page; in the header of the file, in one of a page, or anywhere.
-        let flips = [1, 20, 200][round % 3];
-        for _ in 0..flips {
-            let at = match round % 4 {
-                0 => next(100),
-                1 => next(whole.len() / 4096) * 4096 + next(12),
-                _ => next(whole.len()),
-            };
-            damaged[at] ^= 1 << next(8);
-        }
-        fs::write(&path, &damaged).unwrap();
-        noticed += u32::from(use_damaged(&path));
-        for ending in ["db-wal", "db-shm"] {
-            let _ = fs::remove_file(path.with_extension(ending));
-        }
-    }
-    assert!(noticed > 40, "{noticed}");
+    flip_bits(&path, use_damaged);
     recover(&path, 1);
 }
 
@@ -224,14 +162,8 @@ fn a_flipped_bit_in_the_log_costs_what_the_log_had_at_most() {
     let path = path_in(&directory);
     let mut catalogue = Catalogue::open(&path, true).unwrap();
     catalogue.enter(&records(500)).unwrap();
-    // As after kill -9: a copy of all three.
     let copy = directory.path().join("copy.db");
-    for ending in ["", "-wal"] {
-        let name = |path: &Path| format!("{}{ending}", path.display());
-        fs::copy(name(&path), name(&copy)).unwrap();
-    }
-    let log = OpenOptions::new().write(true).open(format!("{}-wal", copy.display())).unwrap();
-    log.write_all_at(&[0xFF; 16], log.metadata().unwrap().len() / 2).unwrap();
+    copy_with_a_damaged_log(&path, &copy);
     let model = Model::default();
     records(500).iter().for_each(|record| model.store(record));
     let mut catalogue = Catalogue::open(&copy, true).unwrap();
@@ -246,17 +178,13 @@ fn a_newer_schema_and_other_files_are_refused_by_name_and_left_alone() {
     let path = path_in(&directory);
     drop(Catalogue::open(&path, true).unwrap());
     let newer = SCHEMA_VERSION + 1;
-    Connection::open(&path).unwrap().execute_batch(&format!("PRAGMA user_version = {newer}")).unwrap();
+    set_schema_version(&path, newer);
     for error in [Catalogue::open(&path, true).map(drop).unwrap_err(), Reader::open(&path).map(drop).unwrap_err()] {
         assert!(matches!(error, Error::Newer { found, .. } if found == newer), "{error}");
         assert_eq!(error.remedy(), Remedy::Operator);
         assert!(error.to_string().contains(&path.display().to_string()));
     }
-    let other = directory.path().join("other.db");
-    Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
-    let text = directory.path().join("passwd");
-    fs::write(&text, "root:x:0:0:root:/:/bin/sh\n").unwrap();
-    for path in [other, text] {
+    for path in foreign_files(directory.path(), "CREATE TABLE t (a)") {
         let before = fs::read(&path).unwrap();
         let error = Catalogue::open(&path, true).unwrap_err();
         assert!(matches!(error, Error::Foreign { .. }) && error.remedy() == Remedy::Operator, "{error}");
@@ -266,29 +194,6 @@ fn a_newer_schema_and_other_files_are_refused_by_name_and_left_alone() {
     File::create(&empty).unwrap();
     assert!(matches!(Reader::open(&empty), Err(Error::Older { found: 0, .. })));
     assert!(matches!(Catalogue::open(&directory.path().join("no/such.db"), true), Err(Error::Io { .. })));
-}
-
-/// A filesystem of its own, in memory. `None` where the test may not mount.
-struct Mount(TempDir);
-
-impl Mount {
-    fn new(options: &str) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.path()).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
-    }
-
-    fn remount(&self, options: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
 }
 
 #[test]

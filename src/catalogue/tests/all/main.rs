@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod catching_up;
+#[path = "../../../../tests/support/database.rs"]
+mod database;
 mod entering;
 mod faults;
 mod killed;

@@ -12,10 +12,7 @@ use tempfile::TempDir;
 use tidegate_catalogue::catch_up::{Directory, Disk, File, Found, Seen};
 use tidegate_catalogue::{Catalogue, Origin, Reader, Record, SeriesValues, StudyValues};
 
-/// A directory in memory where there is one: each transaction is synced.
-pub(crate) fn directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
+pub(crate) use super::database::directory;
 
 pub(crate) struct Fixture {
     pub(crate) directory: TempDir,

@@ -1,20 +1,18 @@
 //! Each fault of the file or its disk is an error of one kind, which says what to do, and after that is done requests are accepted again.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use rusqlite::Connection;
 use tempfile::TempDir;
 use tidegate_commitment::{
     Attempt, DESIGN, Error, Filter, NotAccepted, Outcome, Reader, Remedy, Requests, SCHEMA_VERSION,
 };
 
-use super::support::{Fixture, T0, asked, check, directory, open, path_in, peer, references};
-
-const LOCKED: &str = "TIDEGATE_TEST_LOCKED_COMMITMENTS";
+use super::database::{
+    LOSSES, Locker, Mount, copy_with_a_damaged_log, directory, flip_bits, foreign_files, set_schema_version, truncate,
+};
+use super::support::{Fixture, T0, asked, check, open, path_in, peer, references};
 
 /// The error of the file for which a request was not accepted.
 fn error_of(requests: &mut Requests, transaction: u32) -> Error {
@@ -24,59 +22,29 @@ fn error_of(requests: &mut Requests, transaction: u32) -> Error {
     }
 }
 
-/// Not a test of its own: the process that holds the lock until its input ends.
-#[test]
-fn the_process_that_locks() {
-    let Some(path) = std::env::var_os(LOCKED) else { return };
-    let connection = Connection::open(PathBuf::from(path)).unwrap();
-    connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    println!("\nlocked");
-    let _ = std::io::stdin().read_line(&mut String::new());
-}
-
 #[test]
 fn a_lock_of_another_process_is_waited_for_and_then_told() {
     let mut fixture = Fixture::new();
     let id = fixture.accept(1, 1, 10, T0);
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "faults::the_process_that_locks", "--nocapture"])
-        .env(LOCKED, fixture.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line == "locked"));
+    let locker = Locker::new(&fixture.path());
     let error = error_of(&mut fixture.requests, 2);
     assert!(matches!(error, Error::Locked { .. }) && error.remedy() == Remedy::Retry, "{error}");
     assert!(error.to_string().starts_with("the record of commitment requests /"), "{error}");
     // What only reads does not wait.
     assert_eq!(fixture.reader().request(id).unwrap().unwrap().instances, 10);
     assert_eq!(fixture.due(T0), [id]);
-    child.stdin.take().unwrap().write_all(b"\n").unwrap();
-    child.wait().unwrap();
+    locker.end();
     fixture.accept(1, 2, 20, T0);
     check(&fixture.path());
 }
 
 #[test]
 fn a_file_that_is_deleted_or_replaced_takes_no_request() {
-    let acts: [fn(&Path); 5] = [
-        |path| fs::remove_file(path).unwrap(),
-        |path| fs::remove_file(path.with_extension("db-wal")).unwrap(),
-        |path| fs::remove_file(path.with_extension("db-shm")).unwrap(),
-        |path| fs::rename(path, path.with_extension("moved")).unwrap(),
-        |path| {
-            let copy = path.with_extension("copy");
-            fs::copy(path, &copy).unwrap();
-            fs::rename(copy, path).unwrap();
-        },
-    ];
-    for act in acts {
+    for lose in LOSSES {
         let mut fixture = Fixture::new();
         fixture.accept(1, 1, 1, T0);
         let path = fixture.path();
-        act(&path);
+        lose(&path);
         let error = error_of(&mut fixture.requests, 2);
         assert!(matches!(error, Error::Vanished { .. }) && error.remedy() == Remedy::Reopen, "{error}");
         let error = fixture.requests.due(T0, 9, |_| true).unwrap_err();
@@ -165,13 +133,7 @@ fn recover(path: &Path, at_ms: i64) {
 #[test]
 fn a_truncated_file_is_damaged_and_set_aside() {
     let (_directory, path) = closed();
-    let whole = fs::read(&path).unwrap();
-    for (at, keep) in [16, 99, 100, 512, 4096, 4097, 8192, whole.len() / 2, whole.len() - 4096].into_iter().enumerate()
-    {
-        fs::write(&path, &whole[..keep]).unwrap();
-        assert!(use_damaged(&path), "{keep} of {} bytes", whole.len());
-        recover(&path, at as i64);
-    }
+    truncate(&path, use_damaged, recover);
 }
 
 #[test]
@@ -189,31 +151,7 @@ fn a_file_that_is_truncated_while_it_is_open_is_damaged() {
 #[test]
 fn flipped_bits_are_an_error_or_an_answer_and_never_more() {
     let (_directory, path) = closed();
-    let whole = fs::read(&path).unwrap();
-    let mut random = 1_u64;
-    let mut next = |below: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) as usize % below
-    };
-    let mut noticed = 0;
-    for round in 0..150 {
-        let mut damaged = whole.clone();
-        for _ in 0..=round % 4 {
-            // Headers of the file and of its pages are hit most.
-            let at = match next(4) {
-                0 => next(100),
-                1 => next(whole.len() / 4096) * 4096 + next(12),
-                _ => next(whole.len()),
-            };
-            damaged[at] ^= 1 << next(8);
-        }
-        fs::write(&path, &damaged).unwrap();
-        noticed += u32::from(use_damaged(&path));
-        for ending in ["db-wal", "db-shm"] {
-            let _ = fs::remove_file(path.with_extension(ending));
-        }
-    }
-    assert!(noticed > 40, "{noticed}");
+    flip_bits(&path, use_damaged);
     recover(&path, 1);
 }
 
@@ -235,14 +173,8 @@ fn a_flipped_bit_in_the_log_costs_what_the_log_had_at_most() {
     for transaction in 0..50 {
         fixture.accept(1, transaction, 50, T0);
     }
-    // As after kill -9: a copy of both.
     let copy = fixture.directory.path().join("copy.db");
-    for ending in ["", "-wal"] {
-        let name = |path: &Path| format!("{}{ending}", path.display());
-        fs::copy(name(&fixture.path()), name(&copy)).unwrap();
-    }
-    let log = OpenOptions::new().write(true).open(format!("{}-wal", copy.display())).unwrap();
-    log.write_all_at(&[0xFF; 16], log.metadata().unwrap().len() / 2).unwrap();
+    copy_with_a_damaged_log(&fixture.path(), &copy);
     let mut requests = open(&copy).unwrap();
     let left = requests.counts().unwrap().received;
     assert!((1..50).contains(&left), "{left}");
@@ -257,7 +189,7 @@ fn a_newer_schema_and_other_files_are_refused_by_name_and_left_alone() {
     let path = path_in(&directory);
     drop(open(&path).unwrap());
     let newer = SCHEMA_VERSION + 1;
-    Connection::open(&path).unwrap().execute_batch(&format!("PRAGMA user_version = {newer}")).unwrap();
+    set_schema_version(&path, newer);
     for error in [open(&path).map(drop).unwrap_err(), Reader::open(&path).map(drop).unwrap_err()] {
         assert!(matches!(error, Error::Newer { found, .. } if found == newer), "{error}");
         assert_eq!(error.remedy(), Remedy::Operator);
@@ -268,14 +200,8 @@ fn a_newer_schema_and_other_files_are_refused_by_name_and_left_alone() {
         );
     }
     // A catalogue is another file, too.
-    let other = directory.path().join("other.db");
-    Connection::open(&other)
-        .unwrap()
-        .execute_batch("PRAGMA application_id = 1413956417; PRAGMA user_version = 1; CREATE TABLE study (a)")
-        .unwrap();
-    let text = directory.path().join("passwd");
-    fs::write(&text, "root:x:0:0:root:/:/bin/sh\n").unwrap();
-    for path in [other, text] {
+    let tables = "PRAGMA application_id = 1413956417; PRAGMA user_version = 1; CREATE TABLE study (a)";
+    for path in foreign_files(directory.path(), tables) {
         let before = fs::read(&path).unwrap();
         let error = open(&path).unwrap_err();
         assert!(matches!(error, Error::Foreign { .. }) && error.remedy() == Remedy::Operator, "{error}");
@@ -294,29 +220,6 @@ fn the_record_has_one_writer() {
         "{error}"
     );
     assert_eq!(fs::metadata(fixture.path()).unwrap().permissions().mode() & 0o777, 0o600);
-}
-
-/// A filesystem of its own, in memory. `None` where the test may not mount.
-struct Mount(TempDir);
-
-impl Mount {
-    fn new(options: &str) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.path()).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
-    }
-
-    fn remount(&self, options: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod accepting;
+#[path = "../../../../tests/support/database.rs"]
+mod database;
 mod due;
 mod faults;
 mod killed;

@@ -18,10 +18,7 @@ pub(crate) const RETRY_FOR: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) const MISSING: Outcome = Outcome::Failed(FailureReason::NoSuchObjectInstance);
 
-/// A directory in memory where there is one: each transaction is synced.
-pub(crate) fn directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
+pub(crate) use super::database::directory;
 
 pub(crate) struct Fixture {
     pub(crate) directory: TempDir,

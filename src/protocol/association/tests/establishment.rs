@@ -90,12 +90,19 @@ fn titles_and_reserved_bytes_go_back_as_they_came() {
 #[test]
 fn a_request_longer_than_taken_is_refused_from_its_header() {
     let header = |length: u32| [&[1, 0][..], &length.to_be_bytes()].concat();
-    let mut association = fresh();
-    let length = policy().max_request_length + 1;
-    let events = feed(&mut association, &header(length));
-    assert_eq!(events, [Event::Violated(Violation::PduLength { pdu_type: 1, length })]);
-    assert_eq!(association.take_output(), abort_bytes(0, 0));
-    assert_eq!(association.needed(), 1);
+    let mut association;
+    let allowed = policy().max_request_length;
+    let length = allowed + 1;
+    for titles_have_come in [false, true] {
+        let begin = [header(length), if titles_have_come { associate_bytes()[6..].to_vec() } else { Vec::new() }];
+        association = fresh();
+        let events = feed(&mut association, &begin.concat());
+        assert_eq!(events, [Event::Violated(Violation::RequestLength { length, allowed })]);
+        assert_eq!(association.take_output(), abort_bytes(0, 0));
+        assert_eq!(association.needed(), 1);
+        let titles = association.refused_titles().unwrap();
+        assert_eq!(!titles.calling.is_empty() && !titles.called.is_empty(), titles_have_come, "{titles:?}");
+    }
 
     let mut association = fresh();
     assert_eq!(feed(&mut association, &header(policy().max_request_length)), []);

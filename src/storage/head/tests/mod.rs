@@ -228,8 +228,11 @@ fn holds_the_dataset_against_the_command_set() {
     let head = scan_in(EXPLICIT_LE, &[&Writer::typical(EXPLICIT_LE)]).unwrap();
     let ct = "1.2.840.10008.5.1.4.1.1.2";
     assert_eq!(head.check(&meta(ct, "1.2.3.4")), Ok(()));
-    assert_eq!(head.check(&meta("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4")), Err(Mismatch::SopClass));
-    assert_eq!(head.check(&meta(ct, "1.2.3.40")), Err(Mismatch::SopInstance));
+    assert_eq!(
+        head.check(&meta("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4")),
+        Err(Mismatch::SopClass { found: Some(uid(ct)) })
+    );
+    assert_eq!(head.check(&meta(ct, "1.2.3.40")), Err(Mismatch::SopInstance { found: Some(uid("1.2.3.4")) }));
     for repeated in [&[b"1.2.3.9\0"][..], &[b"1.2.3.9\0", b"1.2.3.4\0"], &[b"1.2.3.4\0", b"1.2.3.9\0"]] {
         let mut w = Writer::new(EXPLICIT_LE);
         w.element(tags::SOP_CLASS_UID, "UI", b"1.2.840.10008.5.1.4.1.1.2\0");

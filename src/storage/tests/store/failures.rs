@@ -43,7 +43,11 @@ fn below_the_space_to_keep_nothing_is_written_but_what_is_stored_is_known() {
     let site = Site::with(|settings| settings.min_free_bytes = u64::MAX / 2);
     let pixels = pixels(1, 1000);
     match site.commit(&instance("1.2.3.4.5", &pixels)) {
-        Err(StoreError::BelowMinFree { free_bytes, min_free_bytes }) => {
+        Err(error @ StoreError::BelowMinFree { bytes, free_bytes, min_free_bytes }) => {
+            assert!(
+                bytes > 1000 && error.to_string().contains(" KiB are to be written, and storage.min_free"),
+                "{error}"
+            );
             assert_eq!(min_free_bytes, u64::MAX / 2);
             assert!(free_bytes > 0 && free_bytes < min_free_bytes);
         }
@@ -187,6 +191,34 @@ fn what_is_ours_in_the_root_is_made_again_when_someone_tidies_up() {
         site.commit(&instance(&format!("1.2.{}", gone.len()), &pixels(1, 100))).unwrap();
         assert!(matches!(Store::open(settings(&site.root())), Err(OpenError::Locked { .. })), "{gone}");
         assert!(site.temp_files().is_empty());
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_of_our_own_files_is_named_with_its_path() {
+    let site = Site::new();
+    for name in ["tmp", "lock", "log"] {
+        let path = site.root().join(".tidegate").join(name);
+        let original = site.root().join("original");
+        let had_one = fs::rename(&path, &original).is_ok();
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let stored = site.commit(&instance("1.2.3.4.5", &pixels(1, 100)));
+        match stored {
+            Ok(_) => assert!(!had_one, "{name}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(matches!(error, StoreError::RootUnavailable { .. }), "{error:?}");
+                for part in [path.to_str().unwrap(), "a pipe, a socket or a device stands", "move this away"] {
+                    assert!(text.contains(part), "{name}: {part} is not in {text}");
+                }
+            }
+        }
+        fs::remove_file(&path).unwrap();
+        if had_one {
+            fs::rename(&original, &path).unwrap();
+        }
+        site.commit(&instance("1.2.3.4.6", &pixels(1, 100))).unwrap();
     }
 }
 
