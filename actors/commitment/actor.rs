@@ -68,7 +68,7 @@ pub(crate) struct CommitmentActor {
     phase: watch::Receiver<Phase>,
     settings: watch::Receiver<Arc<LiveSettings>>,
     /// As they were when requests were last made due for them.
-    peers: Arc<CommitmentSettings>,
+    peers: Option<Arc<CommitmentSettings>>,
     /// When requests that were due lately were first seen, by a clock that nobody sets.
     pub(super) seen: HashMap<i64, Lately>,
     /// Outcomes that were concluded lately.
@@ -92,7 +92,7 @@ impl CommitmentActor {
         let now = Instant::now();
         let settings = shared.live.watch();
         Self {
-            peers: shared.live.get().commitment.clone(),
+            peers: None,
             settings,
             record: Record::new(shared.clone()),
             tasks: Tasks::default(),
@@ -226,17 +226,17 @@ impl CommitmentActor {
         are_there
     }
 
-    /// Peers that have got another address: what waits for them is due. Whether there were any.
+    /// Peers that have got another address, and all at the start: what waits for them is due. Whether there were any.
     fn adopt_peers(&mut self) -> bool {
         let settings = self.settings.borrow_and_update().commitment.clone();
-        if self.record.is_troubled() {
+        if !self.record.is_open() || self.record.is_troubled() {
             return false;
         }
-        let former = std::mem::replace(&mut self.peers, settings.clone());
-        if Arc::ptr_eq(&former, &settings) {
+        if self.peers.as_ref().is_some_and(|peers| Arc::ptr_eq(peers, &settings)) {
             return false;
         }
-        let is_new = |peer: &&PeerSettings| former.peer(&peer.ae_title) != Some(*peer);
+        let former = self.peers.replace(settings.clone());
+        let is_new = |peer: &&PeerSettings| former.as_ref().and_then(|former| former.peer(&peer.ae_title)) != Some(*peer);
         for peer in settings.peers.iter().filter(is_new) {
             self.record.attempt(|requests| requests.hasten(&peer.ae_title, None, now_ms()));
         }
@@ -266,12 +266,12 @@ impl CommitmentActor {
     /// Looks for requests that are due.
     fn look(&mut self) {
         self.look_at = Instant::now() + LONGEST_SLEEP;
-        if !self.record.is_open() {
+        // What cannot be recorded would be evaluated, and reported, again and again.
+        if !self.record.is_open() || self.record.is_troubled() {
             return;
         }
         let live = self.shared.live.get();
-        // What cannot be recorded would be reported again and again.
-        let may_send = *self.phase.borrow() == Phase::Serving && !self.record.is_troubled();
+        let may_send = *self.phase.borrow() == Phase::Serving;
         let Self { tasks, shared, seen, record, .. } = self;
         let held = Cell::new(None::<Duration>);
         let due = record.attempt(|requests| {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use tidegate_commitment::{Attempt, FailureReason, Peer, Request, Stands, Summary};
+use tidegate_commitment::{Attempt, FIRST_WAIT, FailureReason, Peer, Request, Stands, Summary};
 use tracing::{error, info, warn};
 
 use super::actor::CommitmentActor;
@@ -45,7 +45,9 @@ impl CommitmentActor {
         match &sending.ended {
             Some(Ended::Reported) => self.note_reported(&request, sending.summary.as_ref()),
             Some(Ended::Failed { status, why }) => self.note_failed(&request, *status, why, is_call),
-            Some(Ended::Lost) if is_call => self.note_failed(&request, None, "the association of the report ended", false),
+            Some(Ended::Lost) if is_call => {
+                self.note_failed(&request, None, "the association of the report ended", false)
+            }
             // It is due again at once, by a call.
             Some(Ended::Lost) if has_address => Some(()),
             Some(Ended::Lost) => self.note_nowhere(&request),
@@ -127,7 +129,12 @@ impl CommitmentActor {
 
     /// The other requests of the peer wait as this one does: with each that was tried for itself, a peer that does not answer would hold a call.
     fn note_unreachable(&mut self, request: &Request, stands: Stands, why: &str) {
-        let Stands::Again { at_ms } = stands else { return };
+        let at_ms = match stands {
+            Stands::Again { at_ms } => at_ms,
+            // Those that were tried for as long are given up with it.
+            Stands::Failed => now_ms().saturating_add(FIRST_WAIT.as_millis() as i64),
+            Stands::Reported | Stands::Unknown => return,
+        };
         let lines: Vec<u64> = self.shared.waiting.lock().lines.keys().copied().collect();
         let has_line = |other: &Request| lines.contains(&u64::from(other.asked.association));
         let given_up = self.record.attempt(|requests| requests.postpone(request, at_ms, why, now_ms(), has_line));

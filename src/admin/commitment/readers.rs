@@ -57,14 +57,14 @@ impl Requests {
         search: CommitmentSearch,
         by: &Operator,
     ) -> Result<Commitments, RequestError> {
-        let path = self.readable()?;
+        let path = self.path()?;
         self.audit("/api/commitments".to_owned(), search.conditions(), by);
         self.ask(path, move |reader| look::page(reader, &search)).await
     }
 
     /// The request of that number, if there is one.
     pub(in crate::admin) async fn one(&self, id: i64, by: &Operator) -> Result<Option<CommitmentDetail>, RequestError> {
-        let path = self.readable()?;
+        let path = self.path()?;
         self.audit(format!("/api/commitments/{id}"), String::new(), by);
         self.ask(path, move |reader| look::one(reader, id)).await
     }
@@ -75,7 +75,7 @@ impl Requests {
         id: i64,
         by: &Operator,
     ) -> Result<Option<CommitmentDetail>, RequestError> {
-        let path = self.readable()?;
+        let path = self.path()?;
         let retried = self.observer.retry_commitment(id).await.ok_or(RequestError::Off)?;
         if retried.map_err(RequestError::NotRetried)? == Retried::Unknown {
             return Ok(None);
@@ -89,20 +89,23 @@ impl Requests {
         self.observer.record_query(AuditQuery { uri, study: None, conditions }, by);
     }
 
+    /// A file that cannot be written may well be read.
     async fn ask<T: Send + 'static>(
         &self,
         path: PathBuf,
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
     ) -> Result<T, RequestError> {
-        Ok(self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?)).await??)
+        let answer = self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?)).await?;
+        let condition = self.observer.commitment().map(|state| state.condition);
+        match (answer, condition) {
+            (Err(LookError::Record(_)), Some(CommitmentCondition::Unavailable { reason, remedy })) => {
+                Err(RequestError::Unavailable { reason, remedy })
+            }
+            (answer, _) => Ok(answer?),
+        }
     }
 
-    /// The file, if it can be read now.
-    fn readable(&self) -> Result<PathBuf, RequestError> {
-        let state = self.observer.commitment().ok_or(RequestError::Off)?;
-        match state.condition {
-            CommitmentCondition::Serving => Ok(state.path),
-            CommitmentCondition::Unavailable { reason, remedy } => Err(RequestError::Unavailable { reason, remedy }),
-        }
+    fn path(&self) -> Result<PathBuf, RequestError> {
+        self.observer.commitment().map(|state| state.path).ok_or(RequestError::Off)
     }
 }
