@@ -28,7 +28,7 @@ pub enum Refusal {
         abstract_syntax: Arc<str>,
     },
     /// The presentation context is for Verification.
-    #[error("nothing can be stored on a verification context")]
+    #[error("nothing can be stored on this presentation context")]
     NotAStorageContext,
     /// The command says that no dataset follows.
     #[error("c-store request without a data set")]

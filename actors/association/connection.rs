@@ -227,7 +227,7 @@ impl Connection {
                     let (calling, called, request) =
                         (self.peer.calling(), self.peer.called(), request_name(command_field));
                     let command_field = format_args!("{command_field:#06x}");
-                    info!(peer = %self.peer.address, calling, called, request, %command_field, status = "0211", unlogged, "dimse request refused: this node serves c-store and c-echo only");
+                    info!(peer = %self.peer.address, calling, called, request, %command_field, status = "0211", unlogged, "dimse request refused: this node does not serve it");
                 }
             }
             Event::ReleaseRequested => {

@@ -28,6 +28,7 @@ use crate::fault;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::node::phase::Phase;
+use crate::node::settings::{CommitmentSettings, LiveSettings, PeerSettings};
 use crate::supervision::liveness::Liveness;
 use crate::supervision::threads::AssociationThreads;
 
@@ -65,6 +66,9 @@ pub(crate) struct CommitmentActor {
     budget: MemoryBudget,
     threads: Arc<AssociationThreads>,
     phase: watch::Receiver<Phase>,
+    settings: watch::Receiver<Arc<LiveSettings>>,
+    /// As they were when requests were last made due for them.
+    peers: Option<Arc<CommitmentSettings>>,
     /// When requests that were due lately were first seen, by a clock that nobody sets.
     pub(super) seen: HashMap<i64, Lately>,
     /// Outcomes that were concluded lately.
@@ -86,7 +90,10 @@ impl CommitmentActor {
     pub(crate) fn new(env: Env, liveness: Liveness) -> Self {
         let Env { shared, store, catalogue, mailbox, gauges, budget, threads, phase, is_measured } = env;
         let now = Instant::now();
+        let settings = shared.live.watch();
         Self {
+            peers: None,
+            settings,
             record: Record::new(shared.clone()),
             tasks: Tasks::default(),
             files: Files::new(store, catalogue.settings.path.clone(), budget.clone(), is_measured),
@@ -132,22 +139,25 @@ impl CommitmentActor {
             return;
         }
         let mut at = self.look_at.min(self.prune_at);
-        if !self.record.is_open() {
-            at = self.record.retry_at().unwrap_or(at);
+        if let Some(retry_at) = self.record.retry_at() {
+            at = if self.record.is_open() { at.min(retry_at) } else { retry_at };
         }
         if self.files.are_open() {
             at = at.min(self.worked_at + REST);
         }
+        let mut settings = self.settings.clone(); // which have been seen, in a turn
         tokio::select! {
             () = sleep_until(at.into()) => {}
             () = self.shared.woken() => {}
+            Ok(()) = settings.changed() => {}
         }
     }
 
     fn turn(&mut self) {
-        self.record.open_if_due();
-        let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news);
+        let works_again = self.record.open_if_due();
+        let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news) | works_again;
         let has_changed = has_news | self.accept() | self.carry_out() | self.end_reports() | self.greet();
+        let has_changed = has_changed | self.adopt_peers();
         self.answer_questions();
         if !self.tasks.is_empty() {
             self.worked_at = Instant::now();
@@ -210,10 +220,27 @@ impl CommitmentActor {
         arrived.retain(|peer| !self.has_failed_lately(peer));
         if self.shared.figures.seen.lock().pending > 0 {
             for peer in &arrived {
-                self.record.attempt(|requests| requests.hasten(peer, now_ms()));
+                self.record.attempt(|requests| requests.hasten(&peer.calling, Some(&peer.address), now_ms()));
             }
         }
         are_there
+    }
+
+    /// Peers that have got another address, and all at the start: what waits for them is due. Whether there were any.
+    fn adopt_peers(&mut self) -> bool {
+        let settings = self.settings.borrow_and_update().commitment.clone();
+        if !self.record.is_open() || self.record.is_troubled() {
+            return false;
+        }
+        if self.peers.as_ref().is_some_and(|peers| Arc::ptr_eq(peers, &settings)) {
+            return false;
+        }
+        let former = self.peers.replace(settings.clone());
+        let is_new = |peer: &&PeerSettings| former.as_ref().and_then(|former| former.peer(&peer.ae_title)) != Some(*peer);
+        for peer in settings.peers.iter().filter(is_new) {
+            self.record.attempt(|requests| requests.hasten(&peer.ae_title, None, now_ms()));
+        }
+        true
     }
 
     /// Answers the senders of reports.
@@ -239,7 +266,8 @@ impl CommitmentActor {
     /// Looks for requests that are due.
     fn look(&mut self) {
         self.look_at = Instant::now() + LONGEST_SLEEP;
-        if !self.record.is_open() {
+        // What cannot be recorded would be evaluated, and reported, again and again.
+        if !self.record.is_open() || self.record.is_troubled() {
             return;
         }
         let live = self.shared.live.get();
@@ -293,7 +321,8 @@ impl CommitmentActor {
             Route::Later(after) => {
                 self.look_at = self.look_at.min(Instant::now() + after.unwrap_or(LONGEST_SLEEP));
             }
-            Route::Nowhere => self.note_nowhere(request),
+            // What cannot be recorded is found again.
+            Route::Nowhere => drop(self.note_nowhere(request)),
             Route::Now(Way::Line(association)) => {
                 let ticket =
                     self.shared.ticket(request.id, &request.asked.transaction_uid, sending(request, Some(association)));
@@ -342,7 +371,7 @@ fn sending(request: &Request, line: Option<u64>) -> Sending {
 impl Waiting {
     /// Calls that are under way, and of them those after a failure.
     pub(super) fn calls(&self) -> (usize, usize) {
-        let calls = || self.sending.values().filter(|sending| sending.call.is_some());
+        let calls = || self.sending.values().filter(|sending| sending.call.is_some() && sending.ended.is_none());
         (calls().count(), calls().filter(|sending| sending.is_retry).count())
     }
 }

@@ -11,7 +11,7 @@ use super::evaluation::{CHUNK, Step, Terms};
 use super::record::now_ms;
 use super::shared::Begun;
 use super::tasks::Task;
-use crate::catalogue::state::Condition;
+use crate::catalogue::state::{CatalogueRequest, Condition};
 use crate::node::settings::Verify;
 
 /// An outcome that was concluded so lately is of this moment.
@@ -84,7 +84,11 @@ impl CommitmentActor {
         }
         let open = match self.files.open() {
             Ok(open) => open,
-            Err(why) => return Stepped::Stuck(why),
+            Err(why) => {
+                // Its owner may not have noticed yet that the file was deleted.
+                self.catalogue.ask(CatalogueRequest::CatchUp);
+                return Stepped::Stuck(why);
+            }
         };
         if let Some(from) = task.evaluation.needs() {
             let references = self.record.attempt(|requests| requests.references(task.id, from, CHUNK));
@@ -124,7 +128,7 @@ impl CommitmentActor {
         let Some(reply) = begins else {
             if evaluation.doubtful > 0
                 && let Some(wait) = self.grace(id, evaluation.doubtful)
-                && self.wait(id, wait)
+                && self.wait(id, wait, &self.why_catalogue_cannot_tell())
             {
                 return;
             }
@@ -135,8 +139,7 @@ impl CommitmentActor {
             let known =
                 self.record.attempt(|requests| requests.request(id)).flatten().map_or(0, |request| request.refused);
             if evaluation.doubtful > known {
-                let condition = self.catalogue.state().condition.name();
-                let _ = reply.send(Err(format!("the catalogue is {condition}: not all instances can be looked for")));
+                let _ = reply.send(Err(self.why_catalogue_cannot_tell()));
                 return;
             }
         }
@@ -162,10 +165,18 @@ impl CommitmentActor {
     }
 
     /// Waits with a first evaluation. False: it has waited for as long as it may.
-    fn wait(&mut self, id: i64, wait: Duration) -> bool {
+    fn wait(&mut self, id: i64, wait: Duration, why: &str) -> bool {
         let now_ms = now_ms();
         let until_ms = now_ms.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
-        self.record.attempt(|requests| requests.wait(id, until_ms, now_ms)).unwrap_or(true)
+        self.record.attempt(|requests| requests.wait(id, until_ms, why, now_ms)).unwrap_or(true)
+    }
+
+    /// Empty if it can.
+    fn why_catalogue_cannot_tell(&self) -> String {
+        match self.catalogue.state().condition {
+            Condition::Current => String::new(),
+            condition => format!("the catalogue is {}: not all instances can be looked for", condition.name()),
+        }
     }
 
     /// How long instances that are missing may still be on their way; `None`: they are not.
@@ -192,7 +203,7 @@ impl CommitmentActor {
             Some(reply) => {
                 let _ = reply.send(Err(why.to_owned()));
             }
-            None if !self.wait(task.id, Duration::from_secs(10)) => self.note_conclusion(task.id),
+            None if !self.wait(task.id, Duration::from_secs(10), why) => self.note_conclusion(task.id),
             None => {}
         }
     }

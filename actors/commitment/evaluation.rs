@@ -26,13 +26,13 @@ pub(super) struct Terms {
     pub(super) syncs: bool,
 }
 
-/// What was found of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was found of a version of an instance. Of several, the last in this order decides: the peer has one of them, and nobody knows which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Found {
-    /// Whole, and on the disk.
-    Whole,
     /// Not at its place.
     Gone,
+    /// Whole, and on the disk.
+    Whole,
     /// Of another length, or with other bytes; the catalogue may be about to learn of a replacement.
     Changed,
     /// Nobody can tell.
@@ -45,8 +45,8 @@ struct Chunk {
     files: Vec<Vec<StoredFile>>,
     /// The next reference, and the next of its files.
     at: (usize, usize),
-    /// The best that was found of the present reference.
-    best: Option<Found>,
+    /// What was found of the versions of the present reference.
+    found: Option<Found>,
     reading: Option<(Reading, u128, StoredFile)>,
     /// The file behind the one that is read, with its place: the disk begins with it early.
     ahead: Option<((usize, usize), Result<Begun, Errno>)>,
@@ -101,7 +101,7 @@ impl Evaluation {
             self.position = last.position + 1;
         }
         let (reading, ahead, outcomes, synced) = (None, None, Vec::new(), Vec::new());
-        self.chunk = Some(Chunk { references, files, at: (0, 0), best: None, reading, ahead, outcomes, synced });
+        self.chunk = Some(Chunk { references, files, at: (0, 0), found: None, reading, ahead, outcomes, synced });
         Ok(())
     }
 
@@ -130,9 +130,9 @@ impl Chunk {
                 Ok(Some((bytes, digest))) => {
                     let is_whole = bytes == file.bytes && digest.value() == expected;
                     let found = if is_whole { self.settle(terms, survey, &file) } else { Found::Changed };
-                    self.found(found, doubtful);
+                    self.note(found);
                 }
-                Err(_) => self.found(Found::Unreadable, doubtful),
+                Err(_) => self.note(Found::Unreadable),
             }
             return;
         }
@@ -144,7 +144,7 @@ impl Chunk {
         match begun {
             Ok(Begun::Whole) => {
                 let found = self.settle(terms, survey, &file);
-                self.found(found, doubtful);
+                self.note(found);
             }
             Ok(Begun::Read(reading, digest)) => {
                 self.reading = Some((*reading, digest, file));
@@ -152,8 +152,8 @@ impl Chunk {
                 let file = self.file_at(next);
                 self.ahead = file.map(|file| (next, self.begin(next, file, terms, survey)));
             }
-            Ok(Begun::Not(found)) => self.found(found, doubtful),
-            Err(_) => self.found(Found::Unreadable, doubtful),
+            Ok(Begun::Not(found)) => self.note(found),
+            Err(_) => self.note(Found::Unreadable),
         }
     }
 
@@ -180,24 +180,17 @@ impl Chunk {
         }
     }
 
-    /// Notes what was found of a file. Any whole version commits the instance.
-    fn found(&mut self, found: Found, doubtful: &mut u32) {
-        self.best = Some(match self.best {
-            Some(Found::Unreadable) if found != Found::Whole => Found::Unreadable,
-            Some(Found::Changed) if found == Found::Gone => Found::Changed,
-            _ => found,
-        });
+    /// Notes what was found of a version.
+    fn note(&mut self, found: Found) {
+        self.found = self.found.max(Some(found));
         self.at.1 += 1;
-        if found == Found::Whole {
-            self.conclude(doubtful);
-        }
     }
 
     /// The present reference has its outcome.
     fn conclude(&mut self, doubtful: &mut u32) {
         let referenced = &self.references[self.at.0];
         let is_known = !self.files[self.at.0].is_empty();
-        let outcome = match self.best.take() {
+        let outcome = match self.found.take() {
             Some(Found::Whole) => Outcome::Committed,
             Some(Found::Changed | Found::Unreadable) => Outcome::Failed(FailureReason::ProcessingFailure),
             None if is_known => Outcome::Failed(FailureReason::ClassInstanceConflict),

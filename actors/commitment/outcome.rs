@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use tidegate_commitment::{Attempt, FailureReason, Peer, Request, Stands, Summary};
+use tidegate_commitment::{Attempt, FIRST_WAIT, FailureReason, Peer, Request, Stands, Summary};
 use tracing::{error, info, warn};
 
 use super::actor::CommitmentActor;
@@ -19,41 +19,49 @@ const GREETING_PAUSE: Duration = Duration::from_secs(10);
 const NO_WAY: &str = "no [[peer]] names its address; it is reported when it associates again";
 
 impl CommitmentActor {
-    /// Notes the reports that have ended. Whether there were any.
+    /// Notes the reports that have ended. Whether there were any. One that cannot be recorded waits: until then its request is not reported again.
     pub(super) fn end_reports(&mut self) -> bool {
+        if self.record.is_troubled() {
+            return false;
+        }
         let ended: Vec<(i64, Sending)> = {
             let mut waiting = self.shared.waiting.lock();
             waiting.sending.extract_if(|_, sending| sending.ended.is_some()).collect()
         };
         let are_there = !ended.is_empty();
         for (id, sending) in ended {
-            self.end_report(id, sending);
+            if self.end_report(id, &sending).is_none() {
+                self.shared.waiting.lock().sending.insert(id, sending);
+            }
         }
         are_there
     }
 
-    fn end_report(&mut self, id: i64, sending: Sending) {
-        let Some(request) = self.record.attempt(|requests| requests.request(id)).flatten() else { return };
+    /// `None`: the record cannot be used at the moment.
+    fn end_report(&mut self, id: i64, sending: &Sending) -> Option<()> {
+        let Some(request) = self.record.attempt(|requests| requests.request(id))? else { return Some(()) };
         let has_address = self.shared.live.get().commitment.peer(&request.asked.peer.calling).is_some();
-        match sending.ended {
-            Some(Ended::Reported) => self.note_reported(&request, sending.summary.unwrap_or_default()),
-            Some(Ended::Failed { status, why }) => self.note_failed(&request, status, &why),
-            Some(Ended::Lost) if sending.line.is_none() => {
-                self.note_failed(&request, None, "the association of the report ended");
+        let is_call = sending.line.is_none();
+        match &sending.ended {
+            Some(Ended::Reported) => self.note_reported(&request, sending.summary.as_ref()),
+            Some(Ended::Failed { status, why }) => self.note_failed(&request, *status, why, is_call),
+            Some(Ended::Lost) if is_call => {
+                self.note_failed(&request, None, "the association of the report ended", false)
             }
             // It is due again at once, by a call.
-            Some(Ended::Lost) if has_address => {}
+            Some(Ended::Lost) if has_address => Some(()),
             Some(Ended::Lost) => self.note_nowhere(&request),
-            Some(Ended::Stopped) | None => {}
+            Some(Ended::Stopped) | None => Some(()),
         }
     }
 
-    fn note_reported(&mut self, request: &Request, summary: Summary) {
+    fn note_reported(&mut self, request: &Request, summary: Option<&Summary>) -> Option<()> {
         let at_ms = now_ms();
-        let noted = self.record.attempt(|requests| requests.record_attempt(request.id, Attempt::Reported, at_ms));
-        if noted == Some(Stands::Unknown) {
-            return;
+        let noted = self.record.attempt(|requests| requests.record_attempt(request.id, Attempt::Reported, at_ms))?;
+        if noted == Stands::Unknown {
+            return Some(());
         }
+        let summary = summary.cloned().unwrap_or_default();
         let took = Duration::from_millis(at_ms.saturating_sub(request.received_ms).max(0).unsigned_abs());
         let figures = &self.shared.figures;
         figures.reported.increment();
@@ -81,18 +89,23 @@ impl CommitmentActor {
             );
         }
         self.gauges.record(|| audit_event(request, CommitmentStep::Reported { committed: summary.committed, failed }));
+        Some(())
     }
 
-    fn note_failed(&mut self, request: &Request, status: Option<u16>, why: &str) {
+    /// `is_call`: the peer was called, so that a failure without a status is one of the peer and not of this report alone.
+    fn note_failed(&mut self, request: &Request, status: Option<u16>, why: &str, is_call: bool) -> Option<()> {
         let attempt = Attempt::Failed { status, why };
-        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
+        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()))?;
+        if is_call && status.is_none() {
+            self.note_unreachable(request, stands, why);
+        }
         self.shared.figures.attempts_failed.increment();
         self.keep_failure(request, why);
         let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
         let status = status.map(|status| format!("{status:04X}"));
         match stands {
-            Some(Stands::Failed) => self.note_given_up(request, why),
-            Some(Stands::Again { at_ms }) => {
+            Stands::Failed => self.note_given_up(request, why),
+            Stands::Again { at_ms } => {
                 self.retrying.insert(request.id);
                 self.nowhere.remove(&request.id);
                 if let Some(unlogged) = self.worth_a_line(Topic::Amiss(Class::Refusal), "commitment_report", request) {
@@ -109,7 +122,24 @@ impl CommitmentActor {
                     );
                 }
             }
-            Some(Stands::Reported | Stands::Unknown) | None => {}
+            Stands::Reported | Stands::Unknown => {}
+        }
+        Some(())
+    }
+
+    /// The other requests of the peer wait as this one does: with each that was tried for itself, a peer that does not answer would hold a call.
+    fn note_unreachable(&mut self, request: &Request, stands: Stands, why: &str) {
+        let at_ms = match stands {
+            Stands::Again { at_ms } => at_ms,
+            // Those that were tried for as long are given up with it.
+            Stands::Failed => now_ms().saturating_add(FIRST_WAIT.as_millis() as i64),
+            Stands::Reported | Stands::Unknown => return,
+        };
+        let lines: Vec<u64> = self.shared.waiting.lock().lines.keys().copied().collect();
+        let has_line = |other: &Request| lines.contains(&u64::from(other.asked.association));
+        let given_up = self.record.attempt(|requests| requests.postpone(request, at_ms, why, now_ms(), has_line));
+        for request in given_up.unwrap_or_default() {
+            self.note_given_up(&request, why);
         }
     }
 
@@ -131,13 +161,14 @@ impl CommitmentActor {
     }
 
     /// There is no way to the peer at the moment.
-    pub(super) fn note_nowhere(&mut self, request: &Request) {
+    pub(super) fn note_nowhere(&mut self, request: &Request) -> Option<()> {
         let attempt = Attempt::Impossible { why: NO_WAY };
-        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
+        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()))?;
         match stands {
-            Some(Stands::Failed) => self.note_given_up(request, NO_WAY),
+            Stands::Failed => self.note_given_up(request, NO_WAY),
             _ => drop(self.nowhere.insert(request.id)),
         }
+        Some(())
     }
 
     /// What this process knows of a request that has ended, or begins anew.

@@ -50,14 +50,20 @@ impl Record {
         self.reopening.at()
     }
 
-    /// Opens the file if it is closed, or was opened with another time to retry.
-    pub(super) fn open_if_due(&mut self) {
+    /// Whether the file could not be written when that was last tried.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.reopening.at().is_some()
+    }
+
+    /// Opens the file if it is closed, or was opened with another time to retry, and tries one that could not be written. Whether it can be used again.
+    pub(super) fn open_if_due(&mut self) -> bool {
         let retry_for = self.shared.live.get().commitment.retry_for;
-        if self.requests.is_some() && self.retry_for == retry_for {
-            return;
+        let is_well = self.requests.is_some() && self.retry_for == retry_for && !self.is_troubled();
+        if is_well || self.reopening.at().is_some_and(|at| at > Instant::now()) {
+            return false;
         }
-        if self.reopening.at().is_some_and(|at| at > Instant::now()) {
-            return;
+        if self.requests.is_some() && self.retry_for == retry_for {
+            return self.attempt(Requests::probe).is_some();
         }
         let was_open = self.requests.take().is_some();
         match Requests::open(&self.shared.path, retry_for, now_ms()) {
@@ -68,17 +74,26 @@ impl Record {
                 }
                 (self.requests, self.retry_for) = (Some(requests), retry_for);
                 self.succeeded();
+                true
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                self.failed(&error);
+                false
+            }
         }
     }
 
-    /// Calls the file, and acts on an error.
+    /// Calls the file, and acts on an error. Only a call that has written something proves that it can be written again.
     pub(super) fn attempt<T>(&mut self, call: impl FnOnce(&mut Requests) -> Result<T, Error>) -> Option<T> {
-        let result = call(self.requests.as_mut()?);
+        let requests = self.requests.as_mut()?;
+        let before = requests.changes();
+        let result = call(requests);
+        let has_written = requests.changes() != before;
         match result {
             Ok(value) => {
-                self.succeeded();
+                if has_written {
+                    self.succeeded();
+                }
                 Some(value)
             }
             Err(error) => {
@@ -104,9 +119,10 @@ impl Record {
         let status = match &refused {
             NotAccepted::Duplicate { .. } => ActionStatus::DuplicateTransactionUid,
             NotAccepted::Empty => ActionStatus::InvalidArgument,
-            NotAccepted::TooManyReferences { .. } | NotAccepted::PeerIsFull { .. } | NotAccepted::Full { .. } => {
-                ActionStatus::ResourceLimitation
-            }
+            NotAccepted::TooManyReferences { .. }
+            | NotAccepted::PeerIsFull { .. }
+            | NotAccepted::AddressIsFull { .. }
+            | NotAccepted::Full { .. } => ActionStatus::ResourceLimitation,
             NotAccepted::File(error) => {
                 self.failed(error);
                 ActionStatus::ProcessingFailure

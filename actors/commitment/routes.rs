@@ -10,9 +10,9 @@ use super::state::Call;
 use crate::node::settings::{CommitmentSettings, PeerSettings};
 
 /// Calls at one time.
-const MAX_CALLS: usize = 4;
+const MAX_CALLS: usize = 16;
 /// Of them, calls after a failed attempt: peers that do not answer leave room for those that do.
-const MAX_RETRIES: usize = 2;
+const MAX_RETRIES: usize = 8;
 /// An association is idle a second after its response. One that is not gets no report if its peer has an address.
 const LINE_PATIENCE: Duration = Duration::from_millis(1250);
 
@@ -67,8 +67,8 @@ pub(super) fn route(
 fn by_call(request: &Request, waiting: &Waiting, peer: &PeerSettings) -> Route {
     let (calls, retries) = waiting.calls();
     let address = address_of(peer);
-    let is_called =
-        waiting.sending.values().any(|sending| sending.call.as_ref().is_some_and(|call| call.address == address));
+    let mut calls_under_way = waiting.sending.values().filter(|sending| sending.ended.is_none());
+    let is_called = calls_under_way.any(|sending| sending.call.as_ref().is_some_and(|call| call.address == address));
     let is_full = calls >= MAX_CALLS || (request.attempts > 0 && retries >= MAX_RETRIES);
     if is_called || is_full { Route::Later(None) } else { Route::Now(Way::Call(peer.clone())) }
 }

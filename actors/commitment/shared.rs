@@ -379,7 +379,8 @@ impl Shared {
     pub(crate) fn state(&self) -> CommitmentState {
         let mut calls: Vec<Call> = {
             let waiting = self.waiting.lock();
-            waiting.sending.values().filter_map(|sending| sending.call.clone()).collect()
+            let sending = waiting.sending.values().filter(|sending| sending.ended.is_none());
+            sending.filter_map(|sending| sending.call.clone()).collect()
         };
         calls.sort_by_key(|call| call.request);
         self.figures.state(self.path.clone(), calls)

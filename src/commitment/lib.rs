@@ -36,8 +36,8 @@ pub use prune::{KEPT, MAX_KEPT};
 pub use reader::{Filter, Reader};
 pub use request::{Asked, Counts, Due, FailureReason, Outcome, Peer, Reference, Referenced, Request, State, Summary};
 pub use requests::{
-    MAX_PENDING, MAX_PENDING_OF_PEER, MAX_PENDING_REFERENCES, MAX_PENDING_REFERENCES_OF_PEER, MAX_REFERENCES,
-    NotAccepted, Requests,
+    MAX_PENDING, MAX_PENDING_OF_ADDRESS, MAX_PENDING_OF_PEER, MAX_PENDING_REFERENCES, MAX_PENDING_REFERENCES_OF_PEER,
+    MAX_REFERENCES, NotAccepted, Requests,
 };
 pub use schedule::{FIRST_WAIT, LONGEST_STEP, LONGEST_WAIT};
 pub use tidegate_database::{Error, NotAUid, PackedUid, Remedy};

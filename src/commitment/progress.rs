@@ -5,9 +5,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tidegate_database::Error;
 
-use crate::request::{FailureReason, Outcome, Peer, Request, State, Summary};
+use crate::request::{FailureReason, Outcome, Request, State, Summary};
 use crate::requests::Requests;
-use crate::rows::{self, outcome_number, outcome_of, weight};
+use crate::rows::{self, outcome_number, outcome_of, requests, weight};
 use crate::schedule::{LONGEST_WAIT, ms, tried_ms, wait_ms};
 
 /// Bytes that are kept of a comment.
@@ -80,20 +80,21 @@ impl Requests {
     }
 
     /// A request that is [`State::Received`] waits until then, or for [`LONGEST_WAIT`] if that is shorter: some of its instances may be on their way.
+    /// `why` is for people, and empty if it waits as every request does.
     /// `false`: it has waited for `retry_for`, or is not there; the caller concludes it.
     ///
     /// # Errors
     /// Those of a transaction.
-    pub fn wait(&mut self, id: i64, until_ms: i64, now_ms: i64) -> Result<bool, Error> {
+    pub fn wait(&mut self, id: i64, until_ms: i64, why: &str, now_ms: i64) -> Result<bool, Error> {
         let retry_for = self.retry_for;
-        let sql = "UPDATE request SET next_ms = ?2, tried_ms = ?3, counted_ms = ?4 WHERE id = ?1";
+        let sql = "UPDATE request SET next_ms = ?2, tried_ms = ?3, counted_ms = ?4, last_comment = ?5 WHERE id = ?1";
         let next_ms = until_ms.min(now_ms.saturating_add(ms(LONGEST_WAIT)));
         self.file.transact(|db| {
             let Some((request, counted_ms)) = pending(db, id)? else { return Ok(false) };
             let tried_ms = tried_ms(request.tried_ms, counted_ms, now_ms);
             let may_wait = request.state == State::Received && !has_passed(retry_for, tried_ms);
             if may_wait {
-                db.prepare_cached(sql)?.execute((id, next_ms, tried_ms, now_ms))?;
+                db.prepare_cached(sql)?.execute((id, next_ms, tried_ms, now_ms, kept(why)))?;
             }
             Ok(may_wait)
         })
@@ -110,8 +111,7 @@ impl Requests {
         let fail = "UPDATE reference SET outcome = ?2 WHERE request = ?1 AND outcome IS NULL";
         let outcomes = "SELECT outcome FROM reference WHERE request = ?1";
         let note = "UPDATE request SET committed = ?2, refused = ?3, evaluated_ms = ?4 WHERE id = ?1";
-        let begin =
-            "UPDATE request SET state = 1, next_ms = ?2, tried_ms = 0, counted_ms = ?2 WHERE id = ?1 AND state = 0";
+        let begin = "UPDATE request SET state = 1, next_ms = ?2, last_comment = '', tried_ms = 0, counted_ms = ?2 WHERE id = ?1 AND state = 0";
         self.file.transact(|db| {
             if pending(db, id)?.is_none() {
                 return Ok(None);
@@ -172,13 +172,63 @@ impl Requests {
         Ok(stands)
     }
 
-    /// The peer can be reached: its requests that wait to be reported are due now. How many.
+    /// An attempt of `leader` has found that its peer cannot be reached before `at_ms`. The requests of the same AE title that would be tried before
+    /// that wait as well, and come up before it: each would take the time of an attempt to fail likewise. For those that are due it counts as an
+    /// attempt. `has_other_way` names those that need not reach the peer there.
+    ///
+    /// Returns those that were tried for `retry_for`, and are given up.
     ///
     /// # Errors
     /// Those of a transaction.
-    pub fn hasten(&mut self, peer: &Peer, now_ms: i64) -> Result<u64, Error> {
-        let sql = "UPDATE request SET next_ms = ?3 WHERE state < 2 AND state = 1 AND calling = ?1 AND address = ?2 AND next_ms > ?3";
-        let row = (&peer.calling, &peer.address, now_ms);
+    pub fn postpone(
+        &mut self,
+        leader: &Request,
+        at_ms: i64,
+        why: &str,
+        now_ms: i64,
+        has_other_way: impl Fn(&Request) -> bool,
+    ) -> Result<Vec<Request>, Error> {
+        let retry_for = self.retry_for;
+        let of_peer = requests!(
+            "request INDEXED BY request_pending WHERE state < 2 AND state = 1 AND calling = ?1 AND next_ms < ?2 AND id <> ?3"
+        );
+        let counted = "SELECT counted_ms FROM request WHERE id = ?1";
+        let sql = "UPDATE request SET state = ?2, next_ms = ?3, attempts = ?4, last_status = NULL, last_comment = ?5, tried_ms = ?6,
+            counted_ms = ?7, ended_ms = ?8 WHERE id = ?1";
+        let given_up = self.file.transact(|db| {
+            let mut statement = db.prepare_cached(of_peer)?;
+            let waiting = statement.query_map((&leader.asked.peer.calling, at_ms, leader.id), rows::request)?;
+            let waiting: Vec<Request> = waiting.collect::<rusqlite::Result<_>>()?;
+            let mut given_up = Vec::new();
+            for request in waiting.into_iter().filter(|request| !has_other_way(request)) {
+                let counted_ms = db.prepare_cached(counted)?.query_row([request.id], |row| row.get(0))?;
+                let tried_ms = tried_ms(request.tried_ms, counted_ms, now_ms);
+                let is_due = request.next_ms.is_some_and(|next_ms| next_ms <= now_ms);
+                let attempts = request.attempts.saturating_add(is_due.into());
+                let (state, next_ms, ended_ms) = match has_passed(retry_for, tried_ms) {
+                    true => (State::Failed, now_ms, Some(now_ms)),
+                    false => (State::Evaluated, at_ms - 1, None),
+                };
+                let row = params![request.id, state.number(), next_ms, attempts, kept(why), tried_ms, now_ms, ended_ms];
+                db.prepare_cached(sql)?.execute(row)?;
+                if state == State::Failed {
+                    given_up.push(request);
+                }
+            }
+            Ok(given_up)
+        })?;
+        self.kept += given_up.iter().map(|request| weight(request.instances)).sum::<u64>();
+        Ok(given_up)
+    }
+
+    /// The peer can be reached: its requests that wait to be reported are due now, those from `address` only if there is one. How many.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn hasten(&mut self, calling: &str, address: Option<&str>, now_ms: i64) -> Result<u64, Error> {
+        let sql = "UPDATE request SET next_ms = ?3 WHERE state < 2 AND state = 1 AND calling = ?1 AND address = ifnull(?2, address)
+            AND next_ms > ?3";
+        let row = (calling, address, now_ms);
         self.file.transact(|db| db.prepare_cached(sql)?.execute(row)).map(|hastened| hastened as u64)
     }
 

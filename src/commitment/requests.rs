@@ -17,11 +17,17 @@ pub const MAX_REFERENCES: usize = 100_000;
 /// Pending requests of a peer.
 pub const MAX_PENDING_OF_PEER: u64 = 1_000;
 
+/// Pending requests of an address, whatever AE titles it calls itself by: they cost it nothing.
+pub const MAX_PENDING_OF_ADDRESS: u64 = 5_000;
+
 /// Pending requests in all.
 pub const MAX_PENDING: u64 = 10_000;
 
 /// References of the pending requests of a peer.
 pub const MAX_PENDING_REFERENCES_OF_PEER: u64 = 1_000_000;
+
+/// Changes nothing, and is written to the disk.
+const PROBE: &str = "UPDATE sqlite_sequence SET seq = seq WHERE name = 'request'";
 
 /// References of all pending requests: half a gigabyte of disk.
 pub const MAX_PENDING_REFERENCES: u64 = 10_000_000;
@@ -63,6 +69,12 @@ pub enum NotAccepted {
         /// References of them.
         references: u64,
     },
+    /// With it, the address of the peer would have more than [`MAX_PENDING_OF_ADDRESS`] requests pending.
+    #[error("the address of the peer has {requests} requests pending")]
+    AddressIsFull {
+        /// Pending requests of the address.
+        requests: u64,
+    },
     /// With it, more than [`MAX_PENDING`] requests or [`MAX_PENDING_REFERENCES`] references would be pending in all.
     #[error("{requests} requests with {references} references are pending")]
     Full {
@@ -89,9 +101,23 @@ impl Requests {
             SELECT 'request', ?1 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'request')";
         let kept = file.transact(|db| {
             db.execute(begin, [now_ms.max(0)])?;
+            db.execute(PROBE, [])?;
             rows::kept(db)
         })?;
         Ok(Self { file, retry_for, kept })
+    }
+
+    /// Writes what is there already, so that a file that cannot be written is known before a request comes.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn probe(&mut self) -> Result<(), Error> {
+        self.file.transact(|db| db.execute(PROBE, [])).map(drop)
+    }
+
+    /// How many rows were written since the file was opened: a call that has changed none proves nothing about the disk.
+    pub fn changes(&self) -> u64 {
+        self.file.connection().total_changes()
     }
 
     /// The file.
@@ -219,6 +245,11 @@ fn refused(db: &Connection, asked: &Asked, count: u64) -> rusqlite::Result<Optio
     let (requests, references) = db.prepare_cached(of_peer)?.query_row((calling, address), pending)?;
     if requests >= MAX_PENDING_OF_PEER || references + count > MAX_PENDING_REFERENCES_OF_PEER {
         return Ok(Some(NotAccepted::PeerIsFull { requests, references }));
+    }
+    let of_address = "SELECT count(*) FROM request INDEXED BY request_pending WHERE state < 2 AND address = ?1";
+    let requests: u64 = db.prepare_cached(of_address)?.query_row([address], |row| row.get::<_, i64>(0))?.unsigned_abs();
+    if requests >= MAX_PENDING_OF_ADDRESS {
+        return Ok(Some(NotAccepted::AddressIsFull { requests }));
     }
     let (requests, references) = db.prepare_cached(in_all)?.query_row([], pending)?;
     let is_full = requests >= MAX_PENDING || references + count > MAX_PENDING_REFERENCES;

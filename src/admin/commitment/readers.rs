@@ -32,21 +32,21 @@ impl Requests {
         search: CommitmentSearch,
         by: &Operator,
     ) -> Result<Commitments, ReadError> {
-        let path = self.readable()?;
+        let path = self.path()?;
         self.audit("/api/commitments".to_owned(), search.conditions(), by);
         self.ask(path, move |reader| look::page(reader, &search)).await
     }
 
     /// The request of that number, if there is one.
     pub(in crate::admin) async fn one(&self, id: i64, by: &Operator) -> Result<Option<CommitmentDetail>, ReadError> {
-        let path = self.readable()?;
+        let path = self.path()?;
         self.audit(format!("/api/commitments/{id}"), String::new(), by);
         self.ask(path, move |reader| look::one(reader, id)).await
     }
 
     /// Has it reported now, and returns it as it is then.
     pub(in crate::admin) async fn retry(&self, id: i64, by: &Operator) -> Result<Option<CommitmentDetail>, ReadError> {
-        let path = self.readable()?;
+        let path = self.path()?;
         let retried = self.observer.retry_commitment(id).await.ok_or(OFF)?;
         if retried.map_err(ReadError::NotRetried)? == Retried::Unknown {
             return Ok(None);
@@ -60,22 +60,23 @@ impl Requests {
         self.observer.record_query(AuditQuery { uri, study: None, conditions }, by);
     }
 
+    /// A file that cannot be written may well be read.
     async fn ask<T: Send + 'static>(
         &self,
         path: PathBuf,
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        Ok(self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?)).await??)
-    }
-
-    /// The file, if it can be read now.
-    fn readable(&self) -> Result<PathBuf, ReadError> {
-        let state = self.observer.commitment().ok_or(OFF)?;
-        match state.condition {
-            CommitmentCondition::Serving => Ok(state.path),
-            CommitmentCondition::Unavailable { reason, remedy } => {
+        let answer = self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?)).await?;
+        let condition = self.observer.commitment().map(|state| state.condition);
+        match (answer, condition) {
+            (Err(LookError::File(_)), Some(CommitmentCondition::Unavailable { reason, remedy })) => {
                 Err(ReadError::Unavailable { name: "record of commitment requests", reason, remedy })
             }
+            (answer, _) => Ok(answer?),
         }
+    }
+
+    fn path(&self) -> Result<PathBuf, ReadError> {
+        self.observer.commitment().map(|state| state.path).ok_or(OFF)
     }
 }

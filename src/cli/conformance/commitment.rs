@@ -31,7 +31,7 @@ pub(super) fn service(subject: &Subject<'_>) -> String {
         "### 5.3 Storage Commitment service as SCP\n\n\
          Push Model SOP Class ({push_model}). A request (N-ACTION, Action Type ID 1) is durable before its response. It may name up to {references} instances; other \
          elements of the Action Information are ignored. Instances need not have arrived on the same association, nor from the same AE.\n\n\
-         An instance is committed if a file with its SOP Instance UID is stored below the storage root, of the SOP class that the request names, {whole}, and is synced to the disk. It \
+         An instance is committed if a file with its SOP Instance UID is stored below the storage root, of the SOP class that the request names, {whole}, and is synced to the disk; of several such files, each. It \
          is looked at again for each attempt to report. The node keeps no instance from being deleted by its operator afterwards.\n\n\
          Status of the N-ACTION response, beside 0000:\n\n\
          {status_head}{statuses}\n\
@@ -39,7 +39,7 @@ pub(super) fn service(subject: &Subject<'_>) -> String {
          second; else on an association that the node requests from the address of the `[[peer]]` with the calling AE title, with that title called, from the title that the request called, and with SCP role \
          selection (SCU role 0, SCP role 1). A peer without an address gets it on its next association with a presentation context for it, from the address of the request. Retrieve AE Title \
          (0008,0054) is the AE title of the node; no storage media is named.\n\n\
-         A response with status 0000 ends the request, with or without Event Type ID. After any other status, a rejection, a refused context or role, an abort, or no response within 60 s, the report is tried again: \
+         A response with status 0000 ends the request, with or without Event Type ID. After any other status, a rejection, a refused context, a role that is refused or not answered, an abort, or no response within 60 s, the report is tried again: \
          after {first}, doubling up to {longest}, for {retry_for}. Requests and their reports survive a restart. A report may arrive twice if its response is lost.\n\n\
          Failure Reason (0008,1197):\n\n\
          {reason_head}{reasons}",

@@ -144,7 +144,9 @@ fn status(status: Status) -> String {
         Status::SopClassNotSupported => {
             ("Failure", "the SOP class is not stored by this node, or is denied", "be corrected")
         }
-        Status::UnrecognizedOperation => ("Failure", "neither C-STORE nor C-ECHO", "not ask for it"),
+        Status::UnrecognizedOperation => {
+            ("Failure", "neither C-STORE, C-ECHO nor a request for storage commitment", "not ask for it")
+        }
         Status::OutOfResources => {
             ("Refused: out of resources", "disk full, storage gone, or no writer in time", "send again later")
         }

@@ -105,7 +105,7 @@ fn a_file_with_other_bytes_of_the_same_length_is_found_by_its_digest() {
 }
 
 #[test]
-fn any_whole_version_of_an_instance_commits_it() {
+fn a_version_that_was_removed_does_not_count() {
     let node = Node::start(&[]);
     store(&node, 0..1);
     let (mut wire, _) = Wire::associate(node.address(), with_commitment());
@@ -114,6 +114,24 @@ fn any_whole_version_of_an_instance_commits_it() {
     assert_eq!(versions.len(), 2);
     fs::remove_file(node.storage().join(versions.first().unwrap())).unwrap();
     assert_eq!(ask(&mut wire, &of_ct("1.2.4", &[&uid(0)])), 0);
+    assert_eq!(report(&mut wire, Some(0)).committed, [uid(0)]);
+}
+
+#[test]
+fn of_several_versions_a_damaged_one_is_not_passed_over() {
+    let node = Node::start(&[]);
+    store(&node, 0..1);
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(wire.store(1, &uid(0), &dataset(&uid(0), 500)).status, 0);
+    for (at, version) in node.stored().iter().enumerate() {
+        let file = fs::OpenOptions::new().write(true).open(node.storage().join(version)).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        file.set_len(bytes - 10).unwrap();
+        assert_eq!(ask(&mut wire, &of_ct(&format!("1.2.4.{at}"), &[&uid(0)])), 0);
+        assert_eq!(report(&mut wire, Some(0)).failed, [(uid(0), 0x0110)], "the modality may have that one");
+        file.set_len(bytes).unwrap(); // another look at the length finds it as it was
+    }
+    assert_eq!(ask(&mut wire, &of_ct("1.2.4.9", &[&uid(0)])), 0);
     assert_eq!(report(&mut wire, Some(0)).committed, [uid(0)]);
 }
 

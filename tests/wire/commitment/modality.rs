@@ -207,6 +207,19 @@ impl Listener {
         format!("[[peer]]\nae_title = \"WIRE\"\naddress = \"{}\"\n", self.address())
     }
 
+    /// Whether nobody comes for so long.
+    pub(crate) fn is_quiet_for(&self, time: Duration) -> bool {
+        let began = std::time::Instant::now();
+        self.0.set_nonblocking(true).unwrap();
+        let mut is_quiet = true;
+        while is_quiet && began.elapsed() < time {
+            is_quiet = self.0.accept().is_err();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.0.set_nonblocking(false).unwrap();
+        is_quiet
+    }
+
     fn accept(&self) -> (Wire, AssociationRQ) {
         let (stream, _) = self.0.accept().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

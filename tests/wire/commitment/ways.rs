@@ -1,6 +1,8 @@
 //! The ways of a report, and peers that do not take it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use super::modality::{Listener, ask, of_ct, released, report, with_commitment};
 use super::{start_knowing, uid};
@@ -67,4 +69,71 @@ fn a_peer_that_does_not_take_the_report_is_told_by_its_cause() {
     // Others are reported meanwhile.
     ask_and_leave("1.3.6");
     assert_eq!(listener.take(0).transaction, "1.3.6");
+}
+
+/// Asks, on an association that ends before the report.
+fn ask_and_leave(node: &Node, transactions: &[&str]) {
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    for transaction in transactions {
+        assert_eq!(ask(&mut wire, &of_ct(transaction, &[&uid(0)])), 0);
+    }
+    wire.release();
+}
+
+#[test]
+fn a_report_that_cannot_be_recorded_is_not_sent_again() {
+    let listener = Listener::new();
+    let (node, _directory) = start_knowing(&listener, "");
+    store(&node, 0..1);
+    ask_and_leave(&node, &["1.3.10"]);
+    let mut wire = listener.associated(true);
+    let record = rusqlite::Connection::open(node.storage().join(".tidegate/commitments.sqlite")).unwrap();
+    record.busy_timeout(Duration::from_secs(5)).unwrap();
+    record.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(report(&mut wire, Some(0)).transaction, "1.3.10");
+    released(&mut wire);
+    node.logged(&["storage commitment requests cannot be recorded", "locked by another process"]);
+    // A modality that comes, and one that asks, change nothing about it.
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(ask(&mut wire, &of_ct("1.3.11", &[&uid(0)])), 0x0110);
+    wire.release();
+    assert!(listener.is_quiet_for(Duration::from_secs(5)), "it is reported again");
+    let told = |line: &str| node.log_text().matches(line).count();
+    assert_eq!((told("requests cannot be recorded"), told("requests works again")), (1, 0), "{}", node.log_text());
+    record.execute_batch("ROLLBACK").unwrap();
+    node.logged(&["commitment reported"]);
+    node.logged(&["record of commitment requests works again"]);
+    assert!(listener.is_quiet_for(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_peer_that_cannot_be_reached_is_called_once_for_all_of_its_requests() {
+    let listener = Listener::new();
+    let (node, _directory) = start_knowing(&listener, "");
+    store(&node, 0..1);
+    ask_and_leave(&node, &["1.3.20", "1.3.21", "1.3.22"]);
+    drop(listener.associated(true));
+    node.logged(&["commitment report failed, and is tried again"]);
+    assert!(listener.is_quiet_for(Duration::from_secs(4)), "each is tried for itself");
+    // One that asks now may be there again, and then it is told the rest at its next attempt, or when it comes.
+    ask_and_leave(&node, &["1.3.23"]);
+    assert_eq!(listener.take(0).transaction, "1.3.23");
+}
+
+#[test]
+fn a_peer_that_gets_an_address_by_a_reload_is_called_at_once() {
+    let listener = Listener::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.toml");
+    std::fs::write(&path, "").unwrap();
+    let node = Node::start_with(&["--config", path.to_str().unwrap()], &[]);
+    store(&node, 0..1);
+    ask_and_leave(&node, &["1.3.30"]);
+    node.logged(&["commitment report has an open association only"]);
+    assert!(listener.is_quiet_for(Duration::from_secs(2)));
+    std::fs::write(&path, listener.configuration()).unwrap();
+    node.signal(Signal::HUP);
+    let began = Instant::now();
+    assert_eq!(listener.take(0).transaction, "1.3.30");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

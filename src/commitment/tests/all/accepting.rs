@@ -4,7 +4,8 @@ use std::fs;
 
 use rusqlite::Connection;
 use tidegate_commitment::{
-    MAX_PENDING, MAX_PENDING_OF_PEER, MAX_PENDING_REFERENCES_OF_PEER, MAX_REFERENCES, NotAccepted, Outcome, State,
+    MAX_PENDING, MAX_PENDING_OF_ADDRESS, MAX_PENDING_OF_PEER, MAX_PENDING_REFERENCES_OF_PEER, MAX_REFERENCES,
+    NotAccepted, Outcome, State,
 };
 
 use super::support::{Fixture, T0, asked, check, open, peer, reference, references};
@@ -110,6 +111,20 @@ fn the_record_has_a_bound_for_all_peers_and_for_the_references_of_one() {
     fixture.accept(1, 5, 100, T0);
     let error = fixture.requests.accept(&asked(1, 6), references(1), T0).unwrap_err();
     assert!(matches!(error, NotAccepted::Full { references: 10_000_000, .. }), "{error}");
+}
+
+#[test]
+fn an_address_gains_nothing_by_calling_itself_by_many_ae_titles() {
+    let mut fixture = Fixture::new();
+    let db = Connection::open(fixture.path()).unwrap();
+    let sql = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+        INSERT INTO request (transaction_uid, calling, called, address, association, received_ms, state, instances, next_ms, counted_ms)
+        SELECT 'x' || n, 'AE' || n, 'T', '10.1.2.1', 1, 0, n % 2, 1, 0, 0 FROM n";
+    db.execute(sql, [MAX_PENDING_OF_ADDRESS as i64 - 1]).unwrap();
+    fixture.accept(1, 1, 1, T0);
+    let error = fixture.requests.accept(&asked(1, 2), references(1), T0).unwrap_err();
+    assert!(matches!(error, NotAccepted::AddressIsFull { requests: MAX_PENDING_OF_ADDRESS }), "{error}");
+    fixture.accept(2, 2, 1, T0);
 }
 
 #[test]

@@ -55,10 +55,10 @@ fn of_a_peer_the_oldest_is_first() {
     let first = fixture.accept(1, 1, 1, T0);
     let second = fixture.accept(1, 2, 1, T0 + 5);
     assert_eq!(fixture.due(T0 + 10), [first]);
-    assert!(fixture.requests.wait(first, T0 + SECOND, T0 + 10).unwrap());
+    assert!(fixture.requests.wait(first, T0 + SECOND, "", T0 + 10).unwrap());
     assert_eq!(fixture.due(T0 + 10), [second]);
     assert_eq!(fixture.requests.next_due_ms(T0 + 10).unwrap(), Some(T0 + SECOND));
-    assert!(fixture.requests.wait(second, T0 + 2 * SECOND, T0 + 10).unwrap());
+    assert!(fixture.requests.wait(second, T0 + 2 * SECOND, "", T0 + 10).unwrap());
     assert_eq!(fixture.due(T0 + 999), []);
     assert_eq!(fixture.due(T0 + SECOND), [first]);
 }
@@ -91,7 +91,7 @@ fn a_clock_that_is_set_forward_by_a_day_ends_no_request() {
     let failed = Attempt::Failed { status: Some(0x0110), why: "busy" };
     for (now_ms, attempts) in [(T0, 1), (T0 + DAY, 2), (T0, 3), (T0 + 2 * DAY, 4)] {
         assert!(matches!(fixture.requests.record_attempt(id, failed, now_ms).unwrap(), Stands::Again { .. }));
-        assert!(fixture.requests.wait(waiting, now_ms + SECOND, now_ms).unwrap());
+        assert!(fixture.requests.wait(waiting, now_ms + SECOND, "", now_ms).unwrap());
         let request = fixture.requests.request(id).unwrap().unwrap();
         assert_eq!((request.attempts, request.last_status, &*request.last_comment), (attempts, Some(0x0110), "busy"));
         assert!(request.tried_ms <= 30 * MINUTE, "{}", request.tried_ms);
@@ -107,8 +107,54 @@ fn a_peer_that_comes_back_has_its_reports_at_once() {
         fixture.requests.record_attempt(*id, Attempt::Impossible { why: "no address" }, T0).unwrap();
     }
     assert_eq!(fixture.due(T0 + 9 * MINUTE), []);
-    assert_eq!(fixture.requests.hasten(&peer(1), T0 + 9 * MINUTE).unwrap(), 3);
+    assert_eq!(fixture.requests.hasten(&peer(1).calling, Some(&peer(1).address), T0 + 9 * MINUTE).unwrap(), 3);
     assert_eq!(fixture.due(T0 + 9 * MINUTE), [mine[0]]);
     assert_eq!(fixture.requests.request(mine[0]).unwrap().unwrap().attempts, 0, "none was made");
     assert_eq!(fixture.due(T0 + 10 * MINUTE).len(), 2);
+}
+
+#[test]
+fn a_peer_that_cannot_be_reached_is_tried_with_one_request_at_a_time() {
+    let mut fixture = Fixture::new();
+    let mine: Vec<i64> = (0..4).map(|transaction| fixture.evaluated(1, transaction, T0)).collect();
+    let other = fixture.evaluated(2, 1, T0);
+    let later = fixture.evaluated(1, 9, T0 + MINUTE);
+    let fail = |fixture: &mut Fixture, id: i64, now_ms: i64| {
+        let attempt = Attempt::Failed { status: None, why: "silent" };
+        let Stands::Again { at_ms } = fixture.requests.record_attempt(id, attempt, now_ms).unwrap() else { panic!() };
+        let leader = fixture.requests.request(id).unwrap().unwrap();
+        let given_up = fixture.requests.postpone(&leader, at_ms, "silent", now_ms, |other| other.id == mine[3]);
+        (at_ms, ids(&given_up.unwrap()))
+    };
+    let (at_ms, given_up) = fail(&mut fixture, mine[0], T0);
+    assert_eq!(given_up, []);
+    assert_eq!(fixture.due(T0), [mine[3], other], "what has another way, and other peers, wait for nothing");
+    let request = |fixture: &Fixture, id: i64| fixture.requests.request(id).unwrap().unwrap();
+    let waiting = request(&fixture, mine[1]);
+    assert_eq!((waiting.attempts, waiting.next_ms, &*waiting.last_comment), (1, Some(at_ms - 1), "silent"));
+    // The one that failed comes last, so that a report that its peer cannot take stands in the way of no other.
+    assert_eq!(request(&fixture, mine[0]).next_ms, Some(at_ms));
+    assert_eq!(request(&fixture, later).attempts, 1 - u32::from(at_ms < T0 + MINUTE), "it was not due yet");
+    fixture.requests.record_attempt(mine[3], Attempt::Reported, T0).unwrap();
+    // All are given up together, and nothing is left behind.
+    let mut now_ms = at_ms;
+    let mut ended = Vec::new();
+    for _ in 0..1000 {
+        let Some(id) = fixture.due(now_ms).into_iter().find(|id| *id != other) else { break };
+        let attempt = Attempt::Failed { status: None, why: "silent" };
+        match fixture.requests.record_attempt(id, attempt, now_ms).unwrap() {
+            Stands::Again { at_ms } => {
+                let leader = request(&fixture, id);
+                let given_up = fixture.requests.postpone(&leader, at_ms, "silent", now_ms, |_| false);
+                ended.extend(ids(&given_up.unwrap()));
+                now_ms = at_ms;
+            }
+            _ => ended.push(id),
+        }
+    }
+    ended.retain(|id| *id != later);
+    ended.sort_unstable();
+    assert_eq!(ended, mine[..3]);
+    let tried: Vec<i64> = mine[..3].iter().map(|id| request(&fixture, *id).attempts.into()).collect();
+    assert!(tried.iter().all(|attempts| (140..170).contains(attempts)), "one every ten minutes of a day: {tried:?}");
 }

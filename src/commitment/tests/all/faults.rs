@@ -103,7 +103,7 @@ fn use_requests(requests: &mut Requests) -> Vec<Error> {
             Err(error) => errors.push(error),
         }
     }
-    errors.extend(requests.hasten(&peer(1), T0).err());
+    errors.extend(requests.hasten(&peer(1).calling, None, T0).err());
     errors.extend(requests.prune(i64::MAX).err());
     errors.extend(requests.counts().err());
     errors

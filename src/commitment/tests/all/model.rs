@@ -118,7 +118,7 @@ impl World {
             Act::Report { at, result } => self.report(*at, *result)?,
             Act::Hasten { peer: number } => {
                 let now_ms = self.now_ms;
-                self.requests().hasten(&peer(*number), now_ms).unwrap();
+                self.requests().hasten(&peer(*number).calling, Some(&peer(*number).address), now_ms).unwrap();
                 let of_peer = |model: &&mut Model| model.peer == *number && model.state == State::Evaluated;
                 self.models.values_mut().filter(of_peer).for_each(|model| model.next_ms = model.next_ms.min(now_ms));
             }
@@ -184,7 +184,7 @@ impl World {
     fn wait(&mut self, at: usize, ms: i64) -> Result<(), TestCaseError> {
         let Some(id) = self.some(at) else { return Ok(()) };
         let now_ms = self.now_ms;
-        let waits = self.requests().wait(id, now_ms + ms, now_ms).unwrap();
+        let waits = self.requests().wait(id, now_ms + ms, "", now_ms).unwrap();
         let model = self.models.get_mut(&id).unwrap();
         let mut tried = model.clone();
         let may_wait = model.state == State::Received && !tried.try_until(now_ms);

@@ -43,7 +43,7 @@ fn what_has_ended_is_not_evaluated_and_not_reported_again() {
     assert_eq!(before.next_ms, None);
     fixture.requests.record_outcomes(id, &[(0, MISSING)]).unwrap();
     assert_eq!(fixture.requests.conclude(id, T0 + 2).unwrap(), None);
-    assert!(!fixture.requests.wait(id, T0 + 9, T0 + 2).unwrap());
+    assert!(!fixture.requests.wait(id, T0 + 9, "", T0 + 2).unwrap());
     let late = Attempt::Failed { status: None, why: "late" };
     for id in [id, id + 1] {
         assert_eq!(fixture.requests.record_attempt(id, late, T0 + 2).unwrap(), Stands::Unknown);
@@ -91,20 +91,20 @@ fn instances_are_waited_for_and_the_report_has_its_own_time() {
     let mut requests = Requests::open(&path_in(&directory), Duration::from_secs(60), T0).unwrap();
     let id = requests.accept(&asked(1, 1), references(1), T0).unwrap();
     let mut now_ms = T0;
-    while requests.wait(id, now_ms + 5 * SECOND, now_ms).unwrap() {
+    while requests.wait(id, now_ms + 5 * SECOND, "", now_ms).unwrap() {
         now_ms += 5 * SECOND;
         assert_eq!(requests.due(now_ms, 1, |_| true).unwrap().len(), 1);
     }
     assert_eq!(now_ms, T0 + MINUTE);
     let summary = requests.conclude(id, now_ms).unwrap().unwrap();
     assert_eq!(summary.failed.get(&FailureReason::ProcessingFailure), Some(&1));
-    assert!(!requests.wait(id, now_ms + 1, now_ms).unwrap(), "its outcome is known");
+    assert!(!requests.wait(id, now_ms + 1, "", now_ms).unwrap(), "its outcome is known");
     let failed = Attempt::Failed { status: None, why: "away" };
     assert!(matches!(requests.record_attempt(id, failed, now_ms + 59 * SECOND).unwrap(), Stands::Again { .. }));
     assert_eq!(requests.record_attempt(id, failed, now_ms + MINUTE).unwrap(), Stands::Failed);
     // No wait is longer than ten minutes, whatever the caller says.
     let id = requests.accept(&asked(1, 2), references(1), now_ms).unwrap();
-    assert!(requests.wait(id, i64::MAX, now_ms).unwrap());
+    assert!(requests.wait(id, i64::MAX, "", now_ms).unwrap());
     assert_eq!(requests.request(id).unwrap().unwrap().next_ms, Some(now_ms + 10 * MINUTE));
 }
 
