@@ -24,7 +24,7 @@ pub enum Filter {
     /// Those with something still to be done.
     Pending,
     /// Those whose report was given up.
-    Failed,
+    GivenUp,
 }
 
 impl Reader {
@@ -46,7 +46,7 @@ impl Reader {
             Filter::Pending => {
                 requests!("request INDEXED BY request_pending WHERE state < 2 AND id < ?1 ORDER BY id DESC LIMIT ?2")
             }
-            Filter::Failed => {
+            Filter::GivenUp => {
                 requests!("request INDEXED BY request_failed WHERE state = 3 AND id < ?1 ORDER BY id DESC LIMIT ?2")
             }
         };

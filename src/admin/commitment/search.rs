@@ -41,7 +41,7 @@ impl CommitmentSearch {
         let filter = match self.state.as_deref().unwrap_or_default() {
             "" => Filter::All,
             "pending" => Filter::Pending,
-            "failed" => Filter::Failed,
+            "failed" => Filter::GivenUp,
             _ => return Err(SearchError::State),
         };
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);

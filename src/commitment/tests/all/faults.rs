@@ -99,7 +99,7 @@ fn use_damaged(path: &Path) -> bool {
         Err(error) => errors.push(error),
     }
     if let Ok(mut reader) = Reader::open(path) {
-        for filter in [Filter::All, Filter::Pending, Filter::Failed] {
+        for filter in [Filter::All, Filter::Pending, Filter::GivenUp] {
             match reader.list(filter, None, 100) {
                 Ok(found) => {
                     errors.extend(found.iter().filter_map(|request| reader.references(request.id, 0, 1000).err()))

@@ -24,13 +24,13 @@ fn requests_are_listed_by_state_and_page_the_last_first() {
     assert_eq!(list(Filter::Pending, Some(pending[1]), 2), pending[2..4]);
     assert_eq!(list(Filter::All, None, 1), [reported]);
     assert_eq!(list(Filter::All, Some(received[0]), 1), []);
-    assert_eq!(list(Filter::Failed, None, 9), []);
+    assert_eq!(list(Filter::GivenUp, None, 9), []);
     let Fixture { directory: _directory, requests } = fixture;
     drop(requests);
     // With no time to retry, the next failure is the last.
     let mut requests = tidegate_commitment::Requests::open(&path, std::time::Duration::ZERO, T0).unwrap();
     requests.record_attempt(evaluated, Attempt::Failed { status: Some(0x0110), why: "away" }, T0).unwrap();
-    assert_eq!(list(Filter::Failed, None, 9), [evaluated]);
+    assert_eq!(list(Filter::GivenUp, None, 9), [evaluated]);
     let counts = Counts { received: 5, evaluated: 0, failed: 1, oldest_ms: Some(T0) };
     assert_eq!((reader.counts().unwrap(), requests.counts().unwrap()), (counts, counts));
     let request = reader.request(evaluated).unwrap().unwrap();
