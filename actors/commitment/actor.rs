@@ -22,8 +22,8 @@ use super::caller::{Caller, CallerEnv, Order as CallOrder};
 use super::files::{Files, IsMeasured};
 use super::record::{Record, now_ms};
 use super::routes::{Route, Way, route};
-use super::state::NO_WAY;
 use super::shared::{Question, Sending, Shared, Waiting};
+use super::state::NO_WAY;
 use super::tasks::{Lately, Task, Tasks};
 use crate::catalogue;
 use crate::fault;
@@ -183,7 +183,8 @@ impl CommitmentActor {
             self.recall();
         }
         let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news);
-        let has_changed = has_news | self.heed_settings() | self.accept() | self.carry_out() | self.end_reports() | self.greet();
+        let has_changed =
+            has_news | self.heed_settings() | self.accept() | self.carry_out() | self.end_reports() | self.greet();
         self.answer_questions();
         if !self.tasks.is_empty() {
             self.worked_at = Instant::now();
@@ -195,8 +196,7 @@ impl CommitmentActor {
             self.note_figures();
         }
         if now >= self.prune_at {
-            let prune =
-                |requests: &mut Requests| Ok(requests.prune(now_ms())? | requests.prune_refusals(now_ms())?);
+            let prune = |requests: &mut Requests| Ok(requests.prune(now_ms())? | requests.prune_refusals(now_ms())?);
             let has_more = self.record.attempt(prune).unwrap_or(false);
             self.prune_at = now + if has_more { Duration::from_millis(50) } else { PRUNE_INTERVAL };
         }

@@ -111,7 +111,8 @@ impl Evaluation {
             self.position = last.position + 1;
         }
         let (reading, outcomes, synced, gone) = (None, Vec::new(), Vec::new(), Vec::new());
-        self.chunk = Some(Chunk { references, refused, files, at: (0, 0), best: None, reading, outcomes, synced, gone });
+        self.chunk =
+            Some(Chunk { references, refused, files, at: (0, 0), best: None, reading, outcomes, synced, gone });
         Ok(())
     }
 

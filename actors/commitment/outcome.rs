@@ -157,7 +157,14 @@ impl CommitmentActor {
         {
             let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
             let (called, request) = (&*request.asked.called, request.id);
-            info!(request, calling, peer, called, unlogged, "commitment report waits until the peer associates again: no [[peer]] names its ae title");
+            info!(
+                request,
+                calling,
+                peer,
+                called,
+                unlogged,
+                "commitment report waits until the peer associates again: no [[peer]] names its ae title"
+            );
         }
     }
 

@@ -154,7 +154,9 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
             let own = &policy.ae_title;
             format!("denied: the association, because node.require_called_ae_title wants the called AE title {own:?}\n")
         }
-        by if wanted == Wanted::Commitment && let Some(why) = without_commitment => {
+        by if wanted == Wanted::Commitment
+            && let Some(why) = without_commitment =>
+        {
             let admitted = by.as_ref().map_or_else(String::new, |rule| format!("; rule {rule:?} lets the peer in"));
             format!("denied: {what}, because {why}{admitted}\n")
         }

@@ -34,7 +34,7 @@ mod schedule;
 pub use design::{DESIGN, SCHEMA_VERSION};
 pub use progress::{Attempt, Retried, Stands};
 pub use prune::{KEPT, MAX_KEPT};
-pub use reader::{Filter, Reader};
+pub use reader::{Filter, Page, Reader};
 pub use refusals::{MAX_REFUSALS, Sent};
 pub use request::{Asked, Counts, Due, FailureReason, Outcome, Peer, Reference, Referenced, Request, State, Summary};
 pub use requests::{

@@ -188,9 +188,7 @@ impl Requests {
     /// Those of a transaction.
     pub fn hasten_title(&mut self, calling: &str, now_ms: i64) -> Result<u64, Error> {
         let sql = "UPDATE request SET next_ms = ?2 WHERE state < 2 AND state = 1 AND calling = ?1 AND next_ms > ?2";
-        self.file
-            .transact(|db| db.prepare_cached(sql)?.execute((calling, now_ms)))
-            .map(|hastened| hastened as u64)
+        self.file.transact(|db| db.prepare_cached(sql)?.execute((calling, now_ms))).map(|hastened| hastened as u64)
     }
 
     /// An operator wants a request to be evaluated and reported again, or now. Until the next attempt, it says why the last one failed.

@@ -94,8 +94,7 @@ impl Requests {
         let forget = "DELETE FROM refusal WHERE (calling, sop_instance) IN
             (SELECT calling, sop_instance FROM refusal ORDER BY at_ms LIMIT ?1)";
         let most = MAX_REFUSALS.cast_signed();
-        let excess: i64 =
-            self.ask(|db| db.prepare_cached(excess)?.query_row((before_ms, most), |row| row.get(0)))?;
+        let excess: i64 = self.ask(|db| db.prepare_cached(excess)?.query_row((before_ms, most), |row| row.get(0)))?;
         if excess <= 0 {
             return Ok(false);
         }
