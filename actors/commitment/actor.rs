@@ -154,6 +154,9 @@ impl CommitmentActor {
         });
         if let Some(has_refusals) = read {
             (self.retrying, self.nowhere) = (retrying, nowhere);
+            // One may have come meanwhile.
+            let waiting = self.shared.waiting.lock();
+            let has_refusals = has_refusals || waiting.sent.iter().any(|sent| sent.is_refused);
             self.shared.has_refusals.store(has_refusals, Ordering::Relaxed);
         }
     }

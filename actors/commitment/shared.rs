@@ -291,8 +291,10 @@ impl Shared {
             return;
         }
         let Ok(sop_instance) = sop_instance.parse() else { return };
-        self.has_refusals.store(true, Ordering::Relaxed);
         let mut waiting = self.waiting.lock();
+        if is_refused {
+            self.has_refusals.store(true, Ordering::Relaxed);
+        }
         if waiting.sent.len() < MAX_SENT {
             waiting.sent.push(Sent { calling: calling.to_owned(), sop_instance, is_refused });
         }

@@ -147,22 +147,12 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     for looked in &explanation.looked_at {
         text.push_str(&line(looked));
     }
-    let what = wanted.text();
-    let verdict = if explanation.allowed { "allowed" } else { "denied" };
-    text.push_str(&match &explanation.decided_by {
-        _ if rejects_called_ae_title => {
-            let own = &policy.ae_title;
-            format!("denied: the association, because node.require_called_ae_title wants the called AE title {own:?}\n")
-        }
-        by if wanted == Wanted::Commitment
-            && let Some(why) = without_commitment =>
-        {
-            let admitted = by.as_ref().map_or_else(String::new, |rule| format!("; rule {rule:?} lets the peer in"));
-            format!("denied: {what}, because {why}{admitted}\n")
-        }
-        Some(rule) => format!("{verdict}: {what}, by rule {rule:?}\n"),
-        None if explanation.allowed => format!("{verdict}: {what}, because there are no rules\n"),
-        None => format!("{verdict}: {what}, because no rule matches\n"),
+    text.push_str(&match rejects_called_ae_title {
+        true => format!(
+            "denied: the association, because node.require_called_ae_title wants the called AE title {:?}\n",
+            policy.ae_title
+        ),
+        false => verdict(&explanation, wanted, without_commitment),
     });
     if explanation.allowed {
         let limit = decision.max_associations.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
@@ -172,6 +162,21 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
         ));
     }
     output::print(&text)
+}
+
+/// The decision, and what has decided it.
+fn verdict(explanation: &Explanation, wanted: Wanted<'_>, without_commitment: Option<&str>) -> String {
+    let (what, by) = (wanted.text(), explanation.decided_by.as_ref());
+    if let Some(why) = without_commitment.filter(|_| wanted == Wanted::Commitment) {
+        let admitted = by.map_or_else(String::new, |rule| format!("; rule {rule:?} lets the peer in"));
+        return format!("denied: {what}, because {why}{admitted}\n");
+    }
+    let verdict = if explanation.allowed { "allowed" } else { "denied" };
+    match by {
+        Some(rule) => format!("{verdict}: {what}, by rule {rule:?}\n"),
+        None if explanation.allowed => format!("{verdict}: {what}, because there are no rules\n"),
+        None => format!("{verdict}: {what}, because no rule matches\n"),
+    }
 }
 
 /// Why a peer that is admitted may not ask for storage commitment, if it may not.

@@ -1,6 +1,6 @@
 //! From a reader of the requests to an answer.
 
-use tidegate_commitment::{Error, Reader};
+use tidegate_commitment::{Error, Page, Reader};
 
 use super::model::{CommitmentDetail, Commitments, NotCommitted};
 use super::search::{CommitmentSearch, SearchError};
