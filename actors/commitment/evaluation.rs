@@ -1,6 +1,7 @@
 //! The evaluation of a request: each instance is looked for in the catalogue, and its file in the storage root. It knows nothing of who asked, and
 //! goes on in steps, so that one request waits for no other's files.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ enum Found {
 /// The references of a chunk, with what the catalogue knows of them.
 struct Chunk {
     references: Vec<Referenced>,
+    /// Positions of those that the peer has sent otherwise than they are stored.
+    refused: HashSet<u32>,
     files: Vec<Vec<StoredFile>>,
     /// The next reference, and the next of its files.
     at: (usize, usize),
@@ -52,6 +55,7 @@ struct Chunk {
     ahead: Option<((usize, usize), Result<Begun, Errno>)>,
     outcomes: Vec<(u32, Outcome)>,
     synced: Vec<PathBuf>,
+    gone: Vec<PathBuf>,
 }
 
 /// An evaluation that is under way.
@@ -62,6 +66,8 @@ pub(super) struct Evaluation {
     chunk: Option<Chunk>,
     /// Instances that are not there, or not as the catalogue has them.
     pub(super) doubtful: u32,
+    /// Files that the catalogue has, and that are not there.
+    gone: Vec<PathBuf>,
 }
 
 /// What a step came to.
@@ -74,7 +80,7 @@ pub(super) enum Step {
 
 impl Evaluation {
     pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, position: 0, chunk: None, doubtful: 0 }
+        Self { terms, position: 0, chunk: None, doubtful: 0, gone: Vec::new() }
     }
 
     /// The position of the references that are needed to go on; `None`: it has them.
@@ -82,13 +88,19 @@ impl Evaluation {
         self.chunk.is_none().then_some(self.position)
     }
 
-    /// Takes the next references, with their files by the catalogue.
+    /// Files that are not there, although the catalogue has them, as far as they were not taken.
+    pub(super) fn take_gone(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Takes the next references, with their files by the catalogue. `refused`: positions of those that are not to be committed, whatever is stored.
     ///
     /// # Errors
     /// Those of the catalogue.
     pub(super) fn take(
         &mut self,
         references: Vec<Referenced>,
+        refused: HashSet<u32>,
         catalogue: &mut Reader,
     ) -> Result<(), tidegate_catalogue::Error> {
         let uids: Vec<PackedUid> =
@@ -100,8 +112,9 @@ impl Evaluation {
         if let Some(last) = references.last() {
             self.position = last.position + 1;
         }
-        let (reading, ahead, outcomes, synced) = (None, None, Vec::new(), Vec::new());
-        self.chunk = Some(Chunk { references, files, at: (0, 0), found: None, reading, ahead, outcomes, synced });
+        let (reading, ahead, outcomes, synced, gone) = (None, None, Vec::new(), Vec::new(), Vec::new());
+        let (at, found) = ((0, 0), None);
+        self.chunk = Some(Chunk { references, refused, files, at, found, reading, ahead, outcomes, synced, gone });
         Ok(())
     }
 
@@ -116,6 +129,7 @@ impl Evaluation {
             }
         }
         let outcomes = std::mem::take(&mut chunk.outcomes);
+        self.gone.append(&mut chunk.gone);
         self.chunk = None;
         Step::Outcomes(outcomes)
     }
@@ -136,6 +150,10 @@ impl Chunk {
             }
             return;
         }
+        if self.refused.contains(&self.references[self.at.0].position) {
+            self.found = Some(Found::Changed);
+            return self.conclude(doubtful);
+        }
         let Some(file) = self.file_at(self.at).cloned() else { return self.conclude(doubtful) };
         let begun = match self.ahead.take() {
             Some((place, begun)) if place == self.at => begun,
@@ -152,7 +170,12 @@ impl Chunk {
                 let file = self.file_at(next);
                 self.ahead = file.map(|file| (next, self.begin(next, file, terms, survey)));
             }
-            Ok(Begun::Not(found)) => self.note(found),
+            Ok(Begun::Not(found)) => {
+                if found == Found::Gone {
+                    self.gone.push(file.path);
+                }
+                self.note(found);
+            }
             Err(_) => self.note(Found::Unreadable),
         }
     }

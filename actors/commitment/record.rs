@@ -81,6 +81,7 @@ impl Record {
                 false
             }
         }
+        self.requests.is_some()
     }
 
     /// Calls the file, and acts on an error. Only a call that has written something proves that it can be written again.

@@ -15,7 +15,7 @@ pub(crate) enum SearchError {
     Moment(&'static str),
     #[error("{0} must be a day such as 2026-11-29 or 20261129")]
     Day(&'static str),
-    #[error("state must be pending or failed")]
+    #[error("state must be pending or given_up")]
     State,
     #[error("limit must be 1 to {0}")]
     Limit(u32),

@@ -176,19 +176,27 @@ pub(super) fn catalogue(status: &Status) -> String {
 
 /// Storage commitment: whether reports reach the modalities.
 pub(super) fn commitment(status: &Status) -> String {
-    let Some(health) = &status.commitment else { return "none without a catalogue".to_owned() };
+    let Some(health) = &status.commitment else {
+        return "none without a catalogue; what was asked before it was off waits (tidegate commitments --pending)"
+            .to_owned();
+    };
     if let (Some(reason), Some(remedy)) = (&health.reason, &health.remedy) {
         return format!("UNAVAILABLE: {}; {}", safe(reason), safe(remedy));
     }
-    let mut text = format!("{} reported since start, {} pending", health.reported_total, health.pending);
+    let mut text =
+        if health.condition == "off" { "OFF (commitment.enabled = false), ".to_owned() } else { String::new() };
+    text.push_str(&format!("{} reported since start, {} pending", health.reported_total, health.pending));
     if let Some(oldest) = health.oldest_pending_ms {
         text.push_str(&format!(" (the oldest for {})", age(oldest)));
     }
     if health.without_address > 0 {
         text.push_str(&format!(", {} WITHOUT AN ADDRESS TO REPORT TO", health.without_address));
     }
-    if health.failed > 0 {
-        text.push_str(&format!(", {} GIVEN UP", health.failed));
+    if health.not_committed_total > 0 {
+        text.push_str(&format!(", {} instances NOT COMMITTED", health.not_committed_total));
+    }
+    if health.given_up > 0 {
+        text.push_str(&format!(", {} GIVEN UP", health.given_up));
     }
     if let Some(failure) = &health.last_failure {
         let title = cut(&safe(failure.calling_ae_title.trim()), TITLE_COLUMNS);

@@ -77,6 +77,8 @@ impl Requests {
     }
 
     fn path(&self) -> Result<PathBuf, ReadError> {
-        self.observer.commitment().map(|state| state.path).ok_or(OFF)
+        let path = self.observer.commitment_record();
+        // Requests may have been accepted before the catalogue was switched off.
+        if self.observer.commitment().is_some() || path.is_file() { Ok(path) } else { Err(OFF) }
     }
 }

@@ -13,4 +13,5 @@ mod model;
 mod progress;
 mod pruning;
 mod reading;
+mod refusals;
 mod support;
