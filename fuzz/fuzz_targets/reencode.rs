@@ -39,7 +39,12 @@ fuzz_target!(|data: &[u8]| {
     let from = SYNTAXES[usize::from(*syntaxes % 4)];
     let to = SYNTAXES[usize::from(*syntaxes / 4 % 4)];
     let whole = reencode(from, to, bytes, bytes.len());
-    assert_eq!(whole, reencode(from, to, bytes, usize::from(*piece)));
+    let cut = reencode(from, to, bytes, usize::from(*piece));
+    // How far a broken stream is inflated depends on its pieces, and so does the first fault.
+    match from {
+        "1.2.840.10008.1.2.1.99" => assert_eq!(whole.clone().and_then(Result::ok), cut.and_then(Result::ok)),
+        _ => assert_eq!(whole, cut),
+    }
     let Some(Ok(there)) = whole else { return };
     let Some(Ok(back)) = reencode(to, from, &there, there.len()) else { return };
     let Some(again) = reencode(from, to, &back, back.len()) else { return };

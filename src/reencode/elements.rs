@@ -16,6 +16,7 @@ use crate::header::{
 use crate::syntax::Encoding;
 use crate::target::{self, Content, Signedness};
 use crate::value::{Value, Way};
+use crate::vr::UN;
 
 #[derive(Debug)]
 pub(crate) struct Elements {
@@ -130,7 +131,7 @@ impl Elements {
         }
         match (frame.kind, tag) {
             (Kind::Items, ITEM) => {
-                self.write_open(header, None, &frame, output);
+                self.write_open(header, None, &frame, frame.is_verbatim(), output);
                 self.open(Kind::Elements, header, (frame.from, frame.to), begin)
             }
             (_, ITEM_DELIMITATION | SEQUENCE_DELIMITATION)
@@ -151,14 +152,14 @@ impl Elements {
         if self.open.is_empty() {
             self.last = tag;
         }
-        match Content::of(header, frame.from) {
+        match Content::of(header, frame.from, frame.to) {
             Content::Fragments if tag == PIXEL_DATA => Err(Fault::Encapsulated { offset: begin }),
             Content::Fragments => Err(Fault::UndefinedLength { tag, offset: begin }),
             Content::Items(from) => {
                 let vr = target::sequence(header, frame.to)?;
-                self.write_open(header, vr, frame, output);
-                // Items that are not in the encoding of the dataset are those of UN: they are in implicit VR on both sides.
-                let to = if from == frame.from && header.vr != Some(crate::vr::UN) { frame.to } else { from };
+                // The items of UN are in implicit VR on both sides.
+                let to = if header.vr == Some(UN) { from } else { frame.to };
+                self.write_open(header, vr, frame, from == to, output);
                 self.open(Kind::Items, header, (from, to), begin)
             }
             Content::Value if frame.is_verbatim() => {
@@ -181,13 +182,18 @@ impl Elements {
         }
     }
 
-    /// Writes the header of a sequence or item that stands in `frame`.
-    fn write_open(&self, header: &Header, vr: Option<[u8; 2]>, frame: &Frame, output: &mut Vec<u8>) {
+    /// Writes the header of a sequence or item that stands in `frame`. `is_verbatim`: what is inside is written as it was read.
+    fn write_open(&self, header: &Header, vr: Option<[u8; 2]>, frame: &Frame, is_verbatim: bool, output: &mut Vec<u8>) {
         if frame.is_verbatim() {
             return output.extend_from_slice(&self.header[..self.header_bytes]);
         }
-        let length = if header.length == 0 { 0 } else { UNDEFINED_LENGTH };
+        // In implicit VR, only an undefined length makes a sequence of an element that the dictionary does not have.
+        let is_unlisted = frame.to.is_implicit() && frame.kind == Kind::Elements && !target::is_sequence(header);
+        let length = if is_verbatim || header.length == 0 && !is_unlisted { header.length } else { UNDEFINED_LENGTH };
         Header { vr, length, ..*header }.write(frame.to, output);
+        if header.length == 0 && length == UNDEFINED_LENGTH {
+            Header { tag: SEQUENCE_DELIMITATION, vr: None, length: 0 }.write(frame.to, output);
+        }
     }
 
     fn open(&mut self, kind: Kind, header: &Header, (from, to): (Encoding, Encoding), begin: u64) -> Result<(), Fault> {

@@ -20,9 +20,11 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    pub(crate) fn of(header: &Header, encoding: Encoding) -> Self {
+    pub(crate) fn of(header: &Header, encoding: Encoding, to: Encoding) -> Self {
         match header.vr {
             Some(SQ) => Self::Items(encoding),
+            // Readers of implicit VR will take it for the sequence that it should be.
+            Some(UN) if to.is_implicit() && Listed::of(header.tag).is_sequence() => Self::Items(Encoding::ImplicitLe),
             // PS3.5 §6.2.2: a sequence, in implicit VR little endian whatever the transfer syntax.
             Some(UN) if header.is_undefined() => Self::Items(Encoding::ImplicitLe),
             Some(_) if header.is_undefined() => Self::Fragments,
@@ -61,6 +63,11 @@ impl Signedness {
 
 /// A value in the target encoding: `None` for the VR in implicit VR.
 pub(crate) type Written = (Option<[u8; 2]>, Way);
+
+/// Whether a reader of implicit VR knows that the element is a sequence.
+pub(crate) fn is_sequence(header: &Header) -> bool {
+    Listed::of(header.tag).is_sequence()
+}
 
 /// The VR of a sequence in the target encoding.
 pub(crate) fn sequence(header: &Header, to: Encoding) -> Result<Option<[u8; 2]>, Fault> {

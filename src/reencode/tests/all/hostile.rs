@@ -139,7 +139,12 @@ proptest! {
         let (from, to) = (SYNTAXES[from], SYNTAXES[to]);
         let bytes = parts.concat();
         let whole = reencode(from, to, &bytes);
-        prop_assert_eq!(&whole, &reencode_in(&pieces, from, to, &bytes));
+        let cut = reencode_in(&pieces, from, to, &bytes);
+        match from {
+            // How far a broken stream is inflated depends on its pieces.
+            DEFLATED => prop_assert_eq!(whole.clone().ok(), cut.ok()),
+            _ => prop_assert_eq!(&whole, &cut),
+        }
         if let Ok(there) = whole
             && let Ok(back) = reencode(to, from, &there)
         {

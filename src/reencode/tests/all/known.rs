@@ -168,7 +168,10 @@ fn a_vr_that_implicit_cannot_tell_is_refused() {
     assert!(reencode(EXPLICIT, IMPLICIT, &explicit(rows, b"UL", &[])).is_ok());
     let sequence = Tag(0x0008, 0x1140);
     assert!(matches!(reencode(EXPLICIT, IMPLICIT, &explicit(sequence, b"OB", b"ab")), Err(Fault::OtherVr { .. })));
-    assert!(reencode(EXPLICIT, IMPLICIT, &explicit(sequence, b"UN", b"ab")).is_ok());
+    // UN that is one: its items are in implicit VR, and stay as they are.
+    let items = [header(Tag(0xFFFE, 0xE000), None, 10, Encoding::ImplicitLe), implicit(rows, &[1, 2])].concat();
+    assert_eq!(reencode(EXPLICIT, IMPLICIT, &explicit(sequence, b"UN", &items)).unwrap(), implicit(sequence, &items));
+    assert!(matches!(reencode(EXPLICIT, IMPLICIT, &explicit(sequence, b"UN", b"ab")), Err(Fault::HeaderCut { .. })));
 }
 
 #[test]

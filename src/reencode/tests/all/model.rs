@@ -49,7 +49,8 @@ fn of_nodes(nodes: &[Node], from: Encoding, to: Encoding, around: Option<bool>, 
                     }
                     Node::Value { .. } => false,
                 };
-                let is_defined = had_length && items.is_empty();
+                let is_private_in_implicit = tag.group() % 2 == 1 && to == Encoding::ImplicitLe;
+                let is_defined = had_length && items.is_empty() && !is_private_in_implicit;
                 result.push(Node::Sequence { tag: *tag, vr, is_defined, items });
             }
         }

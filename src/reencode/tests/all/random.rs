@@ -1,11 +1,12 @@
 //! Random datasets between all pairs of syntaxes, in random pieces.
 
+use dicom_core::Tag;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::dataset::{Encoding, Node, dataset, write};
+use super::dataset::{Encoding, LISTED, Node, dataset, write};
 use super::model::expected;
-use super::support::{DEFLATED, SYNTAXES, deflate, inflate, reencode_in, seen};
+use super::support::{BIG_ENDIAN, DEFLATED, IMPLICIT, SYNTAXES, Seen, deflate, inflate, reencode_in, seen};
 
 /// dicom-rs reads the items of UN in the encoding of the dataset.
 fn has_unknown_sequence(nodes: &[Node]) -> bool {
@@ -32,6 +33,11 @@ proptest! {
         let wanted = write(&expected(&nodes, Encoding::of(from), Encoding::of(to)), Encoding::of(to));
         prop_assert_eq!(&if to == DEFLATED { inflate(&written) } else { written.clone() }, &wanted);
         if !has_unknown_sequence(&nodes) {
+            // dicom-rs takes UN of a known element for big endian, which PS3.5 §6.2.2 says it never is.
+            let is_unknown = (from, to) == (IMPLICIT, BIG_ENDIAN);
+            let may_be_unknown = |tag: Tag| LISTED.iter().any(|row| row.tag == tag && row.dictionary == "xs");
+            let is_comparable = |seen: &Seen| !(is_unknown && may_be_unknown(seen.1));
+            let seen = |syntax, bytes| seen(syntax, bytes).into_iter().filter(is_comparable).collect::<Vec<_>>();
             prop_assert_eq!(seen(from, &given), seen(to, &written));
         }
     }
