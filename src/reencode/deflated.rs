@@ -10,8 +10,6 @@ pub(crate) struct Inflate {
     stream: Decompress,
     buffer: Box<[u8; BUFFER_BYTES]>,
     is_ended: bool,
-    /// Bytes behind the end.
-    trailing_bytes: u64,
 }
 
 /// The result of one buffer.
@@ -23,18 +21,14 @@ pub(crate) struct Inflated<'a> {
 
 impl Inflate {
     pub(crate) fn new() -> Self {
-        Self { stream: Decompress::new(false), buffer: Box::new([0; BUFFER_BYTES]), is_ended: false, trailing_bytes: 0 }
+        Self { stream: Decompress::new(false), buffer: Box::new([0; BUFFER_BYTES]), is_ended: false }
     }
 
     /// Inflates one buffer. Nothing taken and nothing inflated: the stream has no more without further bytes.
     pub(crate) fn step(&mut self, deflated: &[u8]) -> Result<Inflated<'_>, Fault> {
         let (taken_before, made_before) = (self.stream.total_in(), self.stream.total_out());
         if self.is_ended {
-            // One byte pads the stream. Some writers pad with more.
-            if deflated.iter().any(|byte| *byte != 0) {
-                return Err(Fault::Trailing { offset: taken_before + self.trailing_bytes });
-            }
-            self.trailing_bytes += deflated.len() as u64;
+            // One byte pads the stream. Some writers leave the trailer of another format; no reader looks at it.
             return Ok(Inflated { taken: deflated.len(), bytes: &[] });
         }
         let status = self.stream.decompress(deflated, &mut self.buffer[..], FlushDecompress::None);

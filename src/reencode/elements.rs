@@ -5,7 +5,7 @@
 //! so its new length is known only at its end, and its header has been sent by then. Both forms mean the same to every reader.
 
 use dicom_core::Tag;
-use dicom_dictionary_std::tags::{PIXEL_DATA, PIXEL_REPRESENTATION};
+use dicom_dictionary_std::tags::{BITS_ALLOCATED, PIXEL_DATA, PIXEL_REPRESENTATION};
 
 use crate::fault::Fault;
 use crate::frame::{Frame, Kind, MAX_FRAMES};
@@ -32,8 +32,15 @@ pub(crate) struct Elements {
     offset: u64,
     /// The last element of the dataset itself.
     last: Tag,
-    /// The bytes of Pixel Representation that were read, while it is being read.
-    pixel_representation: Option<u8>,
+    /// The number that is being read, so that what depends on it is written rightly.
+    number: Option<Number>,
+}
+
+/// A number of two bytes that is being read.
+#[derive(Clone, Copy, Debug)]
+struct Number {
+    tag: Tag,
+    bytes: [u8; 2],
 }
 
 impl Elements {
@@ -46,7 +53,7 @@ impl Elements {
             header_bytes: 0,
             offset: 0,
             last: Tag(0, 0),
-            pixel_representation: None,
+            number: None,
         }
     }
 
@@ -100,14 +107,20 @@ impl Elements {
         value.take(&bytes[..taken], output);
         let is_ended = value.left == 0;
         self.offset += taken as u64;
-        if let Some(number) = &mut self.pixel_representation {
-            // 0 or 1, in two bytes of either order.
-            *number |= bytes[..taken].iter().fold(0, |or, byte| or | byte);
+        if let Some(number) = &mut self.number {
+            number.bytes.rotate_left(taken);
+            let kept = number.bytes.len() - taken;
+            number.bytes[kept..].copy_from_slice(&bytes[..taken]);
         }
         if is_ended {
             self.value = None;
-            if let Some(number) = self.pixel_representation.take() {
-                self.top_mut().is_signed = Some(number == 1);
+            if let Some(number) = self.number.take() {
+                let top = self.open.last_mut().unwrap_or(&mut self.dataset);
+                let value = top.from.u16_of(number.bytes);
+                match number.tag {
+                    BITS_ALLOCATED => top.bits_allocated = Some(value),
+                    _ => top.is_signed = Some(value == 1),
+                }
             }
             self.close_ended(output);
         }
@@ -116,10 +129,6 @@ impl Elements {
 
     fn top(&self) -> &Frame {
         self.open.last().unwrap_or(&self.dataset)
-    }
-
-    fn top_mut(&mut self) -> &mut Frame {
-        self.open.last_mut().unwrap_or(&mut self.dataset)
     }
 
     fn header_read(&mut self, header: &Header, begin: u64, output: &mut Vec<u8>) -> Result<(), Fault> {
@@ -175,6 +184,9 @@ impl Elements {
             Content::Value => {
                 let signedness = Signedness::new(frame.is_signed, self.last);
                 let (vr, way) = target::value(header, frame.from, frame.to, signedness)?;
+                if let (PIXEL_DATA, Way::Swapped(2), Some(bits_allocated @ 17..)) = (tag, way, frame.bits_allocated) {
+                    return Err(Fault::WordOrder { bits_allocated });
+                }
                 Header { vr, ..*header }.write(frame.to, output);
                 self.value_begins(header, way);
                 Ok(())
@@ -203,17 +215,18 @@ impl Elements {
         if self.open.len() == MAX_FRAMES {
             return Err(Fault::TooDeep { offset: begin });
         }
-        let Frame { limit, is_signed, .. } = *self.top();
+        let Frame { limit, is_signed, bits_allocated, .. } = *self.top();
         let end = (!header.is_undefined()).then(|| self.offset + u64::from(header.length));
-        self.open.push(Frame { kind, tag: header.tag, end, limit: end.unwrap_or(limit), from, to, is_signed });
+        let (tag, limit) = (header.tag, end.unwrap_or(limit));
+        self.open.push(Frame { kind, tag, end, limit, from, to, is_signed, bits_allocated });
         Ok(())
     }
 
     fn value_begins(&mut self, header: &Header, way: Way) {
         if header.length > 0 {
             self.value = Some((header.tag, Value::new(way, header.length)));
-            let is_read = header.tag == PIXEL_REPRESENTATION && header.length == 2;
-            self.pixel_representation = is_read.then_some(0);
+            let is_number = matches!(header.tag, BITS_ALLOCATED | PIXEL_REPRESENTATION) && header.length == 2;
+            self.number = is_number.then_some(Number { tag: header.tag, bytes: [0; 2] });
         }
     }
 

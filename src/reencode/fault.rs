@@ -49,6 +49,12 @@ pub enum Fault {
         /// The unit in bytes.
         unit: u8,
     },
+    /// Samples of more than 16 bits in OW: some programs swap their words in big endian, as the VR says, and some the whole sample.
+    #[error("pixel data have {bits_allocated} bits allocated in ow, whose byte order programs do not agree on")]
+    WordOrder {
+        /// Bits Allocated (0028,0100).
+        bits_allocated: u16,
+    },
     /// No valid VR (PS3.5 §7.1.2).
     #[error("element {tag} at byte {offset} has no valid vr")]
     InvalidVr {
@@ -111,12 +117,6 @@ pub enum Fault {
     #[error("deflated dataset is corrupt at its byte {offset}")]
     Deflated {
         /// How far it could be read.
-        offset: u64,
-    },
-    /// Bytes other than padding follow the end of the deflated stream (PS3.5 §A.5).
-    #[error("bytes follow the end of the deflated dataset at its byte {offset}")]
-    Trailing {
-        /// Where.
         offset: u64,
     },
     /// The compressor does not accept the dataset; not known to happen.

@@ -30,12 +30,15 @@ pub(crate) struct Frame {
     pub(crate) to: Encoding,
     /// Pixel Representation (0028,0103), this frame's or inherited.
     pub(crate) is_signed: Option<bool>,
+    /// Bits Allocated (0028,0100), likewise.
+    pub(crate) bits_allocated: Option<u16>,
 }
 
 impl Frame {
     /// The whole dataset.
     pub(crate) fn dataset(from: Encoding, to: Encoding) -> Self {
-        Self { kind: Kind::Elements, tag: Tag(0, 0), end: None, limit: u64::MAX, from, to, is_signed: None }
+        let (is_signed, bits_allocated) = (None, None);
+        Self { kind: Kind::Elements, tag: Tag(0, 0), end: None, limit: u64::MAX, from, to, is_signed, bits_allocated }
     }
 
     /// Whether the content is written as it was read. Lengths stay then.

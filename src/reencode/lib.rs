@@ -9,7 +9,7 @@
 //! - An element without a VR gets that of the dictionary; a private or unknown one, or a value too long for its VR, is UN (PS3.5 §6.2.2).
 //! - The VR of private elements is lost in implicit VR, as it is whoever writes it.
 //! - Between explicit VR little endian and its deflated form, each byte of the dataset stays.
-//! - Values of more than two bytes in OW are swapped word by word, as the VR says.
+//! - Samples of more than 16 bits in OW do not change their byte order, because programs disagree on it.
 //!
 //! Knows no socket, file or actor, and no compressed syntax.
 

@@ -76,6 +76,8 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
     fn link(&self, name: &OsStr, to: &Self, to_path: &Path) -> Result<(), Errno>;
     /// Removes a name of a file.
     fn unlink(&self, name: &OsStr) -> Result<(), Errno>;
+    /// Removes an empty directory; [`Errno::NOTEMPTY`] if it is none.
+    fn remove_directory(&self, name: &OsStr) -> Result<(), Errno>;
 
     /// Sets group and mode of this file or directory, as far as `access` says. A directory keeps an inherited set-group-ID bit.
     fn set_access(&self, mode: Option<u32>, group: Option<u32>) -> Result<(), Errno>;

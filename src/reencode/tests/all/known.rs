@@ -73,6 +73,21 @@ fn pixel_data_is_ow_whatever_its_bits() {
 }
 
 #[test]
+fn the_byte_order_of_long_samples_is_not_changed() {
+    let of = |bits: u8, encoding| {
+        let swap =
+            |value: &[u8]| if encoding == Encoding::ExplicitBe { [value[1], value[0]] } else { [value[0], value[1]] };
+        let bits = element(encoding, Tag(0x0028, 0x0100), b"US", &swap(&[bits, 0]));
+        [bits, element(encoding, PIXEL_DATA, b"OW", &[1, 2, 3, 4])].concat()
+    };
+    let fault = Fault::WordOrder { bits_allocated: 32 };
+    assert_eq!(reencode(IMPLICIT, BIG_ENDIAN, &of(32, Encoding::ImplicitLe)), Err(fault));
+    assert_eq!(reencode(BIG_ENDIAN, EXPLICIT, &of(32, Encoding::ExplicitBe)), Err(fault));
+    assert!(reencode(EXPLICIT, IMPLICIT, &of(32, Encoding::ExplicitLe)).is_ok());
+    assert!(reencode(BIG_ENDIAN, EXPLICIT, &of(16, Encoding::ExplicitBe)).is_ok());
+}
+
+#[test]
 fn encapsulated_pixel_data_are_refused() {
     for (from, encoding) in
         [(IMPLICIT, Encoding::ImplicitLe), (EXPLICIT, Encoding::ExplicitLe), (BIG_ENDIAN, Encoding::ExplicitBe)]

@@ -170,6 +170,13 @@ impl Handle for File {
         rustix::fs::unlinkat(self, name, AtFlags::empty())
     }
 
+    fn remove_directory(&self, name: &OsStr) -> Result<(), Errno> {
+        match rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR) {
+            Err(Errno::EXIST) => Err(Errno::NOTEMPTY), // POSIX allows either
+            removed => removed,
+        }
+    }
+
     fn set_access(&self, mode: Option<u32>, group: Option<u32>) -> Result<(), Errno> {
         // A change of the group may clear the bit, so it is read before.
         let before = self.stat()?;
