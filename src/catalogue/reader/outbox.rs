@@ -16,7 +16,7 @@ macro_rules! owed {
         concat!(
             "SELECT delivery.destination, delivery.state, delivery.study, delivery.series, delivery.number, delivery.instance, attempts,
                 owed_ms, instance.uid, directory.path, instance.name, instance.bytes, digest, sop_class_uid,
-                transfer_syntax_uid, study.uid, calling_ae_title, due_ms, last_ms, status, why
+                transfer_syntax_uid, study.uid, calling_ae_title, delivery.due_ms, delivery.last_ms, delivery.status, delivery.why
             FROM delivery CROSS JOIN instance ON instance.id = delivery.instance CROSS JOIN kind ON kind.id = instance.kind
             CROSS JOIN directory ON directory.id = instance.directory CROSS JOIN study ON study.id = delivery.study
             LEFT JOIN arrival ON arrival.id = instance.arrival LEFT JOIN source ON source.id = arrival.source ",
