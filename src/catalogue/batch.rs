@@ -78,6 +78,7 @@ impl Times {
 }
 
 /// The row of a file, as far as a record is held against it.
+#[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) id: i64,
     series: i64,
@@ -102,7 +103,7 @@ macro_rules! known {
 }
 
 impl Known {
-    fn read(row: &Row<'_>) -> Result<Self> {
+    pub(crate) fn read(row: &Row<'_>) -> Result<Self> {
         Ok(Self {
             id: row.get(0)?,
             series: row.get(1)?,
@@ -308,7 +309,7 @@ impl<'a> Batch<'a> {
     }
 
     /// A known file, as far as deliveries are concerned.
-    fn item(&self, known: &Known) -> Result<Item> {
+    pub(crate) fn item(&self, known: &Known) -> Result<Item> {
         let sql = "SELECT study FROM series WHERE id = ?1";
         let study = self.db.prepare_cached(sql)?.query_row([known.series], |row| row.get(0))?;
         Ok(Item { slot: slot(known.id, study, known.series, known.number), bytes: clamped(known.bytes) })
@@ -377,7 +378,15 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Forgets that a file is about to be removed. Whether it was.
+    pub(crate) fn stop_releasing(&mut self, instance: i64) -> Result<bool> {
+        let sql = "DELETE FROM releasing WHERE instance = ?1";
+        Ok(self.db.prepare_cached(sql)?.execute([instance])? > 0)
+    }
+
     fn end(&mut self, known: &Known, state: State, at_ms: i64) -> Result<()> {
+        // The node may have ended between the removal and its note.
+        let state = if self.stop_releasing(known.id)? { State::Released } else { state };
         let sql = "UPDATE instance SET state = ?2, ended_ms = ?3 WHERE id = ?1";
         self.db.prepare_cached(sql)?.execute((known.id, state.number(), at_ms))?;
         self.take_away(known);
@@ -387,6 +396,11 @@ impl<'a> Batch<'a> {
         }
         let item = self.item(known)?;
         if state == State::Released { self.duties.absolve(item) } else { self.duties.bury(item, at_ms) }
+    }
+
+    /// The change of the bytes of all files that are there.
+    pub(crate) fn more_bytes(&self) -> i64 {
+        self.series.values().map(|change| change.bytes).sum()
     }
 
     /// Writes the sums.

@@ -32,6 +32,8 @@ pub struct Catalogue {
     keeps_patients: bool,
     /// Transactions so far that have changed a delivery.
     delivery_changes: u64,
+    /// Bytes of the files that are there, once they were asked for.
+    stored_bytes: Option<i64>,
 }
 
 impl std::fmt::Debug for Catalogue {
@@ -85,7 +87,7 @@ impl Catalogue {
     /// Any: see [`Error::remedy`]. A file that is damaged, newer, in use or another program's is left as it is.
     pub fn open(path: &Path, keeps_patients: bool) -> Result<Self, Error> {
         let mut catalogue =
-            Self { file: Writer::open(&DESIGN, path)?, ids: Ids::default(), keeps_patients, delivery_changes: 0 };
+            Self { file: Writer::open(&DESIGN, path)?, ids: Ids::default(), keeps_patients, delivery_changes: 0, stored_bytes: None };
         let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
         if !keeps_patients {
             catalogue.file.remove_set_aside()?;
@@ -172,6 +174,22 @@ impl Catalogue {
     pub fn note_deliveries(&mut self, notes: &[DeliveryNote]) -> Result<u64, Error> {
         let notes: Vec<_> = notes.iter().collect();
         self.enter_news(&News { notes: &notes, ..News::default() }).map(|(_, noted)| noted)
+    }
+
+    /// Bytes of the files that are there, by the catalogue. The first call reads the rows of all series.
+    ///
+    /// # Errors
+    /// Those of a question.
+    pub fn stored_bytes(&mut self) -> Result<u64, Error> {
+        let bytes = match self.stored_bytes {
+            Some(bytes) => bytes,
+            None => {
+                let sql = "SELECT ifnull(sum(bytes), 0) FROM series";
+                self.connection().query_row(sql, [], |row| row.get(0)).map_err(DESIGN.sqlite(self.path()))?
+            }
+        };
+        self.stored_bytes = Some(bytes);
+        Ok(bytes.unsigned_abs())
     }
 
     /// Transactions so far that have changed a delivery or a destination.
@@ -284,14 +302,15 @@ impl Catalogue {
         let done = file.transact(|db| {
             let mut batch = Batch::new(db, ids, *keeps_patients, reports);
             let result = work(&mut batch)?;
-            let has_changed = batch.duties.have_changed();
-            Ok((result, batch.finish()?, has_changed))
+            let (has_changed, more_bytes) = (batch.duties.have_changed(), batch.more_bytes());
+            Ok((result, batch.finish()?, has_changed, more_bytes))
         });
         if done.is_err() {
             // They may be of rows that were rolled back.
             self.ids = Ids::default();
         }
-        let (result, entered, has_changed) = done?;
+        let (result, entered, has_changed, more_bytes) = done?;
+        self.stored_bytes = self.stored_bytes.map(|bytes| bytes + more_bytes);
         self.delivery_changes += u64::from(has_changed);
         Ok((result, entered))
     }

@@ -19,6 +19,7 @@ mod place;
 mod reader;
 pub mod receipt;
 mod record;
+mod retention;
 
 pub use batch::Entered;
 pub use catalogue::{Again, Catalogue, Gap, News};
@@ -33,4 +34,5 @@ pub use reader::{
     Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
+pub use retention::{Releasable, Sweep};
 pub use tidegate_database::{BUSY_TIMEOUT, Error, NotAUid, PackedUid, QUERY_TIMEOUT, Remedy};

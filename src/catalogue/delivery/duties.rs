@@ -126,6 +126,11 @@ impl<'a> Duties<'a> {
         known.collect()
     }
 
+    /// Whether an instance was delivered to a destination at least, and owes nothing: not even what is dead.
+    pub(crate) fn are_done(&self, slot: Slot) -> Result<bool> {
+        Ok(self.of(slot)?.is_empty() && self.had(slot.instance)?.iter().any(|(_, is_dropped)| !is_dropped))
+    }
+
     /// The destinations that have had an instance; and whether an operator has dropped it for them.
     fn had(&self, instance: i64) -> Result<Vec<(i64, bool)>> {
         let sql = "SELECT destination, status IS NULL FROM delivered WHERE instance = ?1";
