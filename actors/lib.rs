@@ -49,7 +49,7 @@ pub mod supervision;
 mod sync;
 mod writer;
 
-pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, Work, WorkState};
+pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState};
 pub use commitment::state::{Call, CommitmentCondition, CommitmentState, ReportFailure};
 pub use committed::{Committed, Origin, Sink};
 pub use gauges::activity::{AssociationUse, WriterUse};
@@ -62,7 +62,7 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings,
+    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings, RetentionSettings,
     DestinationKind, DestinationSettings, DicomDestination, Hours, LiveSettings, MinimumRate, NodeSettings,
     PeerSettings, RestartLimit, SupervisionSettings, Terms, Verify, WriterSettings,
 };

@@ -10,6 +10,7 @@
 //! | [`keeper`] | the open file, and what is done about each of its errors |
 //! | [`disk`] | the storage root as catch-up sees it |
 //! | [`work`] | catch-up, check and rebuild, in steps |
+//! | [`retention`] | which files are deleted, and when |
 //! | [`offline`] | check and rebuild of a root that no node serves |
 //! | [`memory`] | the lease of the caches of SQLite |
 //! | [`shared`] | what the child, the sink and the observers share |
@@ -28,6 +29,7 @@ mod queue;
 mod record;
 #[cfg(test)]
 mod record_tests;
+pub(crate) mod retention;
 pub(crate) mod shared;
 mod sink;
 pub mod state;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tidegate_commitment::{Asked, Peer, Referenced, Retried, Summary};
+use tidegate_commitment::{Asked, PackedUid, Peer, Reader, Referenced, Retried, Summary};
 use tidegate_protocol::ActionStatus;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -257,6 +257,15 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(path: PathBuf, live: Arc<Live>) -> Arc<Self> {
         Arc::new(Self { path, live, waiting: Mutex::default(), woken: Notify::new(), figures: Figures::default() })
+    }
+
+    /// Which of these instances a request names with something still to be done.
+    ///
+    /// # Errors
+    /// If nobody can tell.
+    pub(crate) fn are_awaited(&self, uids: &[PackedUid]) -> Result<Vec<bool>, String> {
+        let awaited = Reader::open(&self.path).and_then(|mut reader| reader.are_awaited(uids));
+        awaited.map_err(|error| error.to_string())
     }
 
     /// Has a request recorded.

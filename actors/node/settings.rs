@@ -63,6 +63,8 @@ pub struct LiveSettings {
     pub commitment: Arc<CommitmentSettings>,
     /// Delivery to destinations.
     pub delivery: Arc<DeliverySettings>,
+    /// Which delivered files are deleted.
+    pub retention: RetentionSettings,
     /// Writers.
     pub writers: WriterSettings,
     /// Limit of the sum of all leases, in bytes.
@@ -75,6 +77,30 @@ pub struct LiveSettings {
     pub supervision: SupervisionSettings,
     /// Ends of the node's own certificates, for the figures.
     pub certificate_ends: CertificateEnds,
+}
+
+/// Which delivered files are deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RetentionSettings {
+    /// Those of a study that has received nothing for so long; `None`: none for their age.
+    pub delete_after: Option<Duration>,
+    /// Those of the oldest studies, while all files have more bytes; `None`: any number.
+    pub max_bytes: Option<u64>,
+    /// Down to this part of `max_bytes`, above 0 and at most 1.
+    pub low_water: f64,
+}
+
+impl RetentionSettings {
+    /// Whether anything is ever deleted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.delete_after.is_some() || self.max_bytes.is_some()
+    }
+
+    /// Above so many bytes, files are deleted; less while they are. `None`: any number may stay.
+    pub(crate) fn limit_bytes(&self, is_freeing: bool) -> Option<u64> {
+        let max_bytes = self.max_bytes?;
+        Some(if is_freeing { (max_bytes as f64 * self.low_water) as u64 } else { max_bytes })
+    }
 }
 
 /// The ends of the node's own certificates, in seconds since the epoch; `None`: there is none.

@@ -182,6 +182,13 @@ impl Shared {
         let node = self.clone();
         let (store, keeps_patients) = (self.store.clone(), shared.settings.keeps_patients);
         let (of_root, live) = (store.clone(), self.live.clone());
+        let (of_retention, requests) = (self.live.clone(), self.commitment.clone());
+        let retention = catalogue::retention::Env {
+            settings: Box::new(move || of_retention.get().retention),
+            store: self.store.clone(),
+            are_awaited: Box::new(move |uids| requests.as_ref().map_or(Ok(vec![false; uids.len()]), |it| it.are_awaited(uids))),
+            gauges: self.gauges.clone(),
+        };
         let assumed: Assumed = Arc::new(move |calling, class| live.get().assumed_destinations(calling, class));
         Some(catalogue::actor::Env {
             shared,
@@ -190,6 +197,7 @@ impl Shared {
             is_measured: Box::new(move || node.baseline.is_set()),
             root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients, assumed.clone())),
+            retention: Some(retention),
         })
     }
 

@@ -24,6 +24,7 @@ use super::checks::Checks;
 use super::commitment::commitment;
 use super::criteria::STANDARD_ROOT;
 use super::delivery::delivery;
+use super::retention::retention;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
 use super::listen::{listen, listen_for_tls, one_address_each};
@@ -78,7 +79,7 @@ pub(super) fn compose(
     let admin_socket = admin_socket(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
-    let delivery = delivery(raw, checks);
+    let (delivery, retention) = (delivery(raw, checks), retention(raw, checks));
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, client_verifier, certificate, revocation_lists) = match tls {
@@ -92,6 +93,7 @@ pub(super) fn compose(
         access,
         commitment: Arc::new(commitment?),
         delivery: Arc::new(delivery?),
+        retention,
         writers: writer_settings,
         memory_budget_bytes,
         statistics_interval: statistics_interval(raw.log.statistics_interval, std::io::stderr().is_terminal()),

@@ -163,6 +163,11 @@ keys! {
     delivery: Delivery {
         to: Vec<String> = Vec::new(), Live;
     }
+    retention: Retention {
+        delete_after: String = text("off"), Live;
+        max_bytes: String = text("off"), Live;
+        low_water: f64 = 0.8, Live;
+    }
     admin: Admin {
         listen: String = text("127.0.0.1:9112"), AtRestart;
         token_file: String = text(""), Live;

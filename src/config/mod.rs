@@ -15,6 +15,7 @@ mod commitment;
 mod compose;
 mod criteria;
 mod delivery;
+mod retention;
 #[cfg(test)]
 mod effect_tests;
 mod human;

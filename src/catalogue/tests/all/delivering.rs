@@ -22,7 +22,7 @@ fn to(destinations: &[&str]) -> Option<Arc<Origin>> {
     }))
 }
 
-fn record_to(study: u32, series: u32, number: u32, destinations: &[&str]) -> Record {
+pub(crate) fn record_to(study: u32, series: u32, number: u32, destinations: &[&str]) -> Record {
     Record { origin: to(destinations), ..record(study, series, number) }
 }
 
@@ -43,19 +43,19 @@ fn note(generation: Generation, owed: &Owed, outcome: Outcome) -> DeliveryNote {
     DeliveryNote { generation, key: owed.key, outcome, at_ms: 5_000_000 }
 }
 
-const DELIVERED: Outcome = Outcome::Delivered { status: 0, why: None };
+pub(crate) const DELIVERED: Outcome = Outcome::Delivered { status: 0, why: None };
 
-fn retry(due_ms: i64, counts: bool) -> Outcome {
+pub(crate) fn retry(due_ms: i64, counts: bool) -> Outcome {
     Outcome::Retry { due_ms, counts, status: Some(0xA700), why: "out of resources".to_owned() }
 }
 
-fn dead() -> Outcome {
+pub(crate) fn dead() -> Outcome {
     Outcome::Dead { status: Some(0xC000), why: "cannot understand".to_owned() }
 }
 
 impl Fixture {
     /// Notes the outcome of everything that waits there.
-    fn settle(&mut self, name: &str, outcome: &Outcome) -> u64 {
+    pub(crate) fn settle(&mut self, name: &str, outcome: &Outcome) -> u64 {
         let mut reader = self.reader();
         let generation = reader.generation().unwrap();
         let owed = waiting(&mut reader, name);
@@ -67,7 +67,7 @@ impl Fixture {
         destination(&mut self.reader(), name).sums
     }
 
-    fn change(&mut self, name: &str, change: Change, choice: &Choice) -> u64 {
+    pub(crate) fn change(&mut self, name: &str, change: Change, choice: &Choice) -> u64 {
         let mut progress = ChangeProgress::default();
         while !progress.is_done {
             self.catalogue.change_deliveries(name, change, choice, &mut progress, 7_000_000).unwrap();
