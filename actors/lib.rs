@@ -65,8 +65,9 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, LiveSettings,
-    MinimumRate, NodeSettings, PeerSettings, RestartLimit, SupervisionSettings, Terms, Verify, WriterSettings,
+    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings,
+    DestinationKind, DestinationSettings, DicomDestination, Hours, LiveSettings, MinimumRate, NodeSettings,
+    PeerSettings, RestartLimit, SupervisionSettings, Terms, Verify, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;

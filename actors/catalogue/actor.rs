@@ -90,6 +90,7 @@ impl<D: Disk> CatalogueActor<D> {
             tokio::select! {
                 () = sleep => {}
                 () = self.shared.queue.arrived() => {}
+                () = self.shared.notes.arrived.notified() => {}
                 () = self.shared.asked() => return,
             }
         }
@@ -113,13 +114,15 @@ impl<D: Disk> CatalogueActor<D> {
         if self.keeper.has_pending() {
             return Some(now);
         }
-        match self.shared.queue.waiting() {
+        let of_notes = self.shared.notes.since().map(|since| since + GATHERING);
+        let of_records = match self.shared.queue.waiting() {
             (_, None) => self.shared.queue.has_missed().then_some(now),
             (BATCH.., Some(_)) => Some(now),
             // A check holds the disk against what is entered.
             (_, Some(_)) if self.keeper.works.is_checking() => Some(now),
             (_, Some(since)) => Some(since + GATHERING),
-        }
+        };
+        [of_notes, of_records].into_iter().flatten().min()
     }
 
     /// A batch and a step, as far as they are due.
@@ -162,7 +165,8 @@ impl<D: Disk> CatalogueActor<D> {
     fn enter_the_rest(&mut self) {
         let began = Instant::now();
         while self.keeper.is_open() && began.elapsed() < GRACE {
-            if self.shared.queue.waiting().0 == 0 && !self.keeper.has_pending() {
+            let waits = self.shared.queue.waiting().0 > 0 || self.shared.notes.since().is_some();
+            if !waits && !self.keeper.has_pending() {
                 return;
             }
             self.keeper.enter();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`sink`] | hears of each committed instance, on the thread of its writer |
 //! | [`record`] | what an event says of an instance |
+//! | [`deliveries`] | notes about deliveries, for those who deliver |
 //! | [`queue`] | the records that wait to be entered: bounded, leased, and counted when they do not fit |
 //! | [`actor`] | the supervised child: one transaction a batch, and catch-up between the batches |
 //! | [`keeper`] | the open file, and what is done about each of its errors |
@@ -18,6 +19,7 @@
 //! missed; what was missed is noted as a gap, and catch-up closes it.
 
 pub(crate) mod actor;
+pub(crate) mod deliveries;
 mod disk;
 mod keeper;
 mod memory;
@@ -33,6 +35,6 @@ pub mod state;
 mod tests;
 mod work;
 
-pub(crate) use self::disk::RootDisk;
+pub(crate) use self::disk::{Assumed, RootDisk};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::sink::CatalogueSink;

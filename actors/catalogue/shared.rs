@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tidegate_memory::MemoryBudget;
 use tokio::sync::Notify;
 
+use super::deliveries::Notes;
 use super::queue::{CAPACITY, Queue};
 use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, WorkState};
 use super::work::Numbers;
@@ -21,6 +22,7 @@ const ANSWER_PATIENCE_S: u64 = 30;
 pub(crate) struct Shared {
     pub(crate) settings: CatalogueSettings,
     pub(super) queue: Arc<Queue>,
+    pub(super) notes: Notes,
     pub(super) figures: Figures,
     /// Each with the number that its work gets, or a higher one.
     asked: Mutex<Vec<(CatalogueRequest, u64)>>,
@@ -94,6 +96,7 @@ impl Shared {
         Arc::new(Self {
             settings,
             queue: Queue::new(budget.clone()),
+            notes: Notes::new(),
             figures,
             asked: Mutex::default(),
             numbers: Numbers::default(),
@@ -157,8 +160,9 @@ impl Shared {
         self.was_asked.notified().await;
     }
 
-    /// Drops the records that wait, at the end of the node.
+    /// Drops the records and notes that wait, at the end of the node.
     pub(crate) fn clear(&self) {
+        self.notes.close();
         self.queue.clear();
     }
 }

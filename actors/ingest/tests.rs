@@ -158,6 +158,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
         tls: None,
         client_verifier: None,
         commitment: Arc::default(),
+        delivery: Arc::default(),
         access: Arc::new(AccessSettings {
             rules: Rules::new(Vec::new()),
             terms: Vec::new(),

@@ -5,6 +5,7 @@
 //! current instance, then the groups in the opposite order.
 
 pub(crate) mod children;
+mod delivery_settings;
 pub(crate) mod live;
 pub(crate) mod phase;
 pub mod settings;

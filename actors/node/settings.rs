@@ -11,6 +11,7 @@ use tidegate_access::{Rules, Users};
 use tidegate_protocol::Policy;
 use tidegate_storage::Placement;
 
+pub use super::delivery_settings::{DeliverySettings, DestinationKind, DestinationSettings, DicomDestination, Hours};
 use crate::network::admission::floors_of;
 use crate::network::transport::TLS_LEASE_BYTES;
 pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};
@@ -60,6 +61,8 @@ pub struct LiveSettings {
     pub access: Arc<AccessSettings>,
     /// Storage commitment.
     pub commitment: Arc<CommitmentSettings>,
+    /// Delivery to destinations.
+    pub delivery: Arc<DeliverySettings>,
     /// Writers.
     pub writers: WriterSettings,
     /// Limit of the sum of all leases, in bytes.
@@ -89,6 +92,16 @@ const MIN_DATA_BYTES: u64 = 2 << 20;
 const CONTEXTS_RESERVE_BYTES: u64 = 2 << 20;
 
 impl LiveSettings {
+    /// The destinations of a stored instance of the class, of whose sender nothing but the calling AE title is known, by name.
+    pub fn assumed_destinations(&self, calling: &str, sop_class: &str) -> Arc<[String]> {
+        let access = &self.access;
+        match access.rules.may_have_allowed(calling, sop_class).and_then(|index| access.terms.get(index)) {
+            Some(terms) => Arc::clone(&terms.deliver_to),
+            None if access.rules.list().is_empty() => Arc::clone(&self.delivery.default_to),
+            None => Arc::default(),
+        }
+    }
+
     /// The part of the budget that datasets cannot take, beside the floors, in bytes: TLS of all associations, and presentation
     /// contexts.
     pub(crate) fn control_reserve_bytes(&self) -> u64 {
@@ -123,11 +136,13 @@ pub struct Terms {
     pub placement: Option<Arc<Placement>>,
     /// Whether peers under the rule may ask for storage commitment.
     pub commitment: bool,
+    /// The destinations of the instances, by name.
+    pub deliver_to: Arc<[String]>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { max_associations: None, placement: None, commitment: true }
+        Self { max_associations: None, placement: None, commitment: true, deliver_to: Arc::default() }
     }
 }
 

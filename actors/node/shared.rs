@@ -15,8 +15,8 @@ use super::live::Live;
 use super::phase::Phase;
 use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
-use crate::catalogue::{self, CatalogueSink, RootDisk};
 use crate::catalogue::deliveries::Deliveries;
+use crate::catalogue::{self, Assumed, CatalogueSink, RootDisk};
 use crate::commitment;
 use crate::committed::{Sink, Sinks};
 use crate::delivery;
@@ -187,14 +187,15 @@ impl Shared {
         let shared = self.catalogue.clone()?;
         let node = self.clone();
         let (store, keeps_patients) = (self.store.clone(), shared.settings.keeps_patients);
-        let of_root = store.clone();
+        let (of_root, live) = (store.clone(), self.live.clone());
+        let assumed: Assumed = Arc::new(move |calling, class| live.get().assumed_destinations(calling, class));
         Some(catalogue::actor::Env {
             shared,
             budget: self.budget.clone(),
             mailbox: self.mailbox.clone(),
             is_measured: Box::new(move || node.baseline.is_set()),
             root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
-            open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
+            open_disk: Box::new(move || RootDisk::new(&store, keeps_patients, assumed.clone())),
         })
     }
 

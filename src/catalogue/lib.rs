@@ -11,6 +11,7 @@ mod batch;
 mod catalogue;
 pub mod catch_up;
 mod check;
+mod delivery;
 mod ids;
 mod names;
 mod open;
@@ -20,8 +21,12 @@ pub mod receipt;
 mod record;
 
 pub use batch::Entered;
-pub use catalogue::{Catalogue, Gap};
+pub use catalogue::{Again, Catalogue, Gap, News};
 pub use check::Problem;
+pub use delivery::changes::{Change, ChangeProgress, Choice};
+pub use delivery::{
+    DeliveryNote, DeliveryState, DestinationRow, FILE_IS_GONE, Generation, Outcome, Owed, OwedKey, Sums,
+};
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
     ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, Numbers, OriginRow, Page, Place, Reader,

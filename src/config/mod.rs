@@ -7,12 +7,14 @@ mod access;
 mod admin;
 mod audit;
 mod bounds;
+mod calling;
 mod catalogue;
 mod changes;
 mod checks;
 mod commitment;
 mod compose;
 mod criteria;
+mod delivery;
 #[cfg(test)]
 mod effect_tests;
 mod human;

@@ -3,6 +3,7 @@
 mod condition;
 mod ids;
 mod instance;
+mod outbox;
 mod search;
 mod stored;
 mod study;

@@ -46,7 +46,7 @@ impl<H: Handle> Survey<H> {
         };
         let length = read_full(&file, 0, &mut first[..wanted]).map_err(NotSendable::Unreadable)?;
         let read = StoredMeta::read(&first[..length]).map_err(|_| NotSendable::NotAnInstance)?;
-        let StoredMeta { meta, dataset_offset } = read;
+        let StoredMeta { meta, dataset_offset, .. } = read;
         Ok((Outgoing { file, meta, dataset_offset, bytes: stat.bytes }, length))
     }
 }

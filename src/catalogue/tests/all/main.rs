@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod catching_up;
+mod deliveries_model;
+mod delivering;
 mod entering;
 mod faults;
 mod killed;
