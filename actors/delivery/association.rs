@@ -95,32 +95,25 @@ impl From<CallError> for NotOpened {
 
 fn not_opened(hub: &mut Hub, error: NotOpened) {
     let now = Instant::now();
-    match error {
-        NotOpened::Own(why) => hub.broke(Failure::Unreachable, why, now),
-        NotOpened::Call(CallError::Rejected(rejection)) => {
-            let why = CallError::Rejected(rejection).to_string();
-            let others = hub.figures.connections().saturating_sub(1);
-            // A destination that serves others of ours has a limit. It is no failure.
-            let is_limit = rejection.is_transient() || rejection.reason_name() == "local-limit-exceeded";
-            if is_limit && others > 0 {
-                hub.figures.note_error(&why);
-                hub.has_room_for(usize::try_from(others).unwrap_or(1), now);
-            } else if is_limit {
-                hub.broke(Failure::Unreachable, why, now);
-            } else {
-                hub.broke(Failure::Failing, why, now);
-            }
-        }
-        NotOpened::Call(error) => {
-            let failure = match error {
-                CallError::Unreachable(..) | CallError::Lost(_) | CallError::Closed(_) | CallError::Silent(_) => {
-                    Failure::Unreachable
-                }
-                _ => Failure::Failing,
-            };
-            hub.broke(failure, error.to_string(), now);
-        }
+    let error = match error {
+        NotOpened::Own(why) => return hub.broke(Failure::Unreachable, why, now),
+        NotOpened::Call(error) => error,
+    };
+    let others = usize::try_from(hub.figures.connections()).unwrap_or(0).saturating_sub(1);
+    // A destination that serves others of ours has a limit, whatever it says. It is no failure.
+    if others > 0 && hub.has_served_of_late() {
+        hub.figures.note_error(&error.to_string());
+        return hub.has_room_for(others, now);
     }
+    let failure = match &error {
+        CallError::Unreachable(..) | CallError::Lost(_) | CallError::Closed(_) | CallError::Silent(_) => {
+            Failure::Unreachable
+        }
+        // Congestion and limits (PS3.8 table 9-21) pass by themselves.
+        CallError::Rejected(rejection) if rejection.is_transient() => Failure::Unreachable,
+        _ => Failure::Failing,
+    };
+    hub.broke(failure, error.to_string(), now);
 }
 
 async fn open(env: &Env) -> Result<Association, NotOpened> {
@@ -251,7 +244,9 @@ impl Association {
             Some(Ok(End::Release)) => self.call.release().await,
             Some(Ok(End::PeerReleased)) => {
                 self.call.answer_release().await;
-                self.lost("the peer releases the association before its response");
+                if !self.outstanding.is_empty() {
+                    self.lost("the peer releases the association before its response");
+                }
             }
             Some(Err(error)) => {
                 self.hear_last_words(&error).await;
@@ -488,18 +483,15 @@ impl Association {
     /// late: so a dead peer kills no instance, and one that kills associations comes to its end.
     fn lost(&mut self, why: &str) {
         let lost = std::mem::take(&mut self.outstanding);
-        let had_any = !lost.is_empty();
+        let is_idle_end = lost.is_empty() && self.has_served;
         let mut hub = self.hub.borrow_mut();
         for Outstanding { task, .. } in lost {
             let counts = task.is_repetition && (self.has_served || hub.has_served_of_late());
             hub.settle(task, Attempt::Lost { why: why.to_owned(), counts });
         }
-        if had_any {
+        hub.figures.note_error(why);
+        if !is_idle_end {
             hub.stumbled(why.to_owned(), Instant::now());
-        } else if self.has_served {
-            hub.figures.note_error(why);
-        } else {
-            hub.broke(Failure::Failing, why.to_owned(), Instant::now());
         }
     }
 }

@@ -31,5 +31,7 @@ mod sending;
 mod settling;
 pub(crate) mod shared;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::shared::Shared;

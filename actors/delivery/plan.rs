@@ -182,3 +182,6 @@ impl Plan {
         self.at.values().collect::<HashSet<_>>().len()
     }
 }
+
+#[cfg(test)]
+mod tests;
