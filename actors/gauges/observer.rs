@@ -25,12 +25,13 @@ use super::latency::{Distribution, Latencies};
 use super::recent::{ChildEnded, Refused};
 use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition};
 use crate::commitment::state::CommitmentState;
+use crate::delivery::state::DestinationState;
 use crate::network::handshake::HandshakeFailure;
 use crate::node::phase::Phase;
 use crate::node::settings::CertificateEnds;
 use crate::node::shared::Shared;
 use crate::supervision::spec::Group;
-use crate::supervision::tree::{ChildState, ChildStatus};
+use crate::supervision::status::{ChildState, ChildStatus};
 
 /// A view of the running node, for any thread.
 #[derive(Clone, Debug)]
@@ -250,6 +251,11 @@ impl Observer {
     /// The state of storage commitment; `None`: there is none without the catalogue.
     pub fn commitment(&self) -> Option<CommitmentState> {
         self.0.commitment.as_ref().map(|commitment| commitment.state())
+    }
+
+    /// The states of the destinations.
+    pub fn destinations(&self) -> Vec<DestinationState> {
+        self.0.delivery.states()
     }
 
     /// The times from requests for storage commitment to their reports; `None` without the catalogue.

@@ -98,6 +98,13 @@ impl Reader {
         })
     }
 
+    /// The second of the day, by the local time of this host: SQLite asks the C library, as nothing else here does.
+    pub fn local_second_of_day(&mut self) -> Result<u32, Error> {
+        let sql = "SELECT strftime('%H', 'now', 'localtime') * 3600 + strftime('%M', 'now', 'localtime') * 60
+            + strftime('%S', 'now', 'localtime')";
+        self.file.ask(|db| db.prepare_cached(sql)?.query_row([], |row| row.get(0)))
+    }
+
     /// The last gaps, newest first, at most `limit`.
     pub fn gaps(&mut self, limit: u32) -> Result<Vec<Gap>, Error> {
         let sql = "SELECT id, opened_ms, reason, missed, closed_ms FROM gap ORDER BY id DESC LIMIT ?1";

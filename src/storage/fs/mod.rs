@@ -22,7 +22,7 @@ use std::path::Path;
 
 pub use rustix::io::Errno;
 
-pub(crate) use self::linux::file_size_limit;
+pub(crate) use self::linux::{file_size_limit, send_file};
 pub use self::linux::reports_failed_write_back;
 pub(crate) use self::pages::{PAGE_BYTES, Pages};
 

@@ -6,6 +6,7 @@
 //! period, and `lost+found`.
 
 mod listed;
+mod sending;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::head::{Head, HeadLimits, HeadScan, Progress, Wanted};
 use crate::meta::{FileMeta, StoredMeta};
 use crate::root::Root;
 pub use listed::{Directories, Directory, Files, Listed};
+pub use sending::{NotSendable, Outgoing};
 pub use stored::{Reading, StoredFile};
 
 /// Bytes of the first read of a file. Most heads end in it.
