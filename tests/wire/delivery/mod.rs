@@ -2,6 +2,8 @@
 
 mod faults;
 mod limits;
+#[cfg(feature = "test-faults")]
+mod retention;
 mod scp;
 
 use std::fs;
