@@ -30,7 +30,7 @@ pub use delivery::{
 };
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, Numbers, OriginRow, Page, Place, Reader,
+    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, NotDelivered, Numbers, Reconciled, OriginRow, Page, Place, Reader,
     Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};

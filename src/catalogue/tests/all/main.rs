@@ -10,6 +10,7 @@ mod faults;
 mod killed;
 mod model;
 mod opening;
+mod reconciling;
 mod releasing;
 mod searching;
 mod stored;
