@@ -23,6 +23,8 @@ pub struct Origin {
     pub calling_ae_title: String,
     /// The access rule that let the association in.
     pub rule: Option<String>,
+    /// The destinations of its instances, by name.
+    pub destinations: Arc<[String]>,
     /// Its entry in the root's list of origins, once a writer has looked; `None`: it has none.
     pub(crate) key: OnceLock<Option<OriginKey>>,
     /// The same for the catalogue, once that needs it.
@@ -34,16 +36,24 @@ impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
         (self.association, self.peer) == (other.association, other.peer)
             && (&self.calling_ae_title, &self.rule) == (&other.calling_ae_title, &other.rule)
+            && self.destinations == other.destinations
     }
 }
 
 impl Eq for Origin {}
 
 impl Origin {
-    /// A sender.
+    /// A sender whose instances have no destination.
     pub fn new(association: u64, peer: SocketAddr, calling_ae_title: String, rule: Option<String>) -> Self {
         let (key, catalogued) = (OnceLock::new(), OnceLock::new());
-        Self { association, peer, calling_ae_title, rule, key, catalogued }
+        Self { association, peer, calling_ae_title, rule, destinations: Arc::default(), key, catalogued }
+    }
+
+    /// The same sender, with these destinations of its instances.
+    #[must_use]
+    pub fn with_destinations(&self, destinations: Arc<[String]>) -> Self {
+        let Self { association, peer, calling_ae_title, rule, .. } = self;
+        Self { destinations, ..Self::new(*association, *peer, calling_ae_title.clone(), rule.clone()) }
     }
 
     /// As the list of origins has it.
@@ -52,7 +62,7 @@ impl Origin {
             calling_ae_title: self.calling_ae_title.clone(),
             address: self.peer.ip().to_string(),
             rule: self.rule.clone().unwrap_or_default(),
-            destinations: Vec::new(),
+            destinations: self.destinations.to_vec(),
         }
     }
 

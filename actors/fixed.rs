@@ -19,6 +19,17 @@ pub fn send_timeout() -> Duration {
     Duration::from_millis(number("SEND_TIMEOUT_MS", 30_000))
 }
 
+/// Time for a peer to answer an association request of this node, or a request on the association. An archive that is busy may take most of a minute.
+pub fn answer_timeout() -> Duration {
+    Duration::from_millis(number("ANSWER_TIMEOUT_MS", 60_000))
+}
+
+/// Time after the first attempt to deliver an instance that a destination refused. It quadruples with each further attempt: five of them take most of
+/// an hour, in which an archive that refuses everything by mistake is mended.
+pub fn delivery_retry() -> Duration {
+    Duration::from_millis(number("DELIVERY_RETRY_MS", 30_000))
+}
+
 /// Window over which a minimum rate is averaged. A TCP connection recovers from a lost packet within it, and `min_rate` says how
 /// slow a peer may be.
 pub fn min_rate_window() -> Duration {

@@ -21,6 +21,7 @@
 //! | [`writer`] | one actor on a thread of its own: takes jobs from the mailbox and commits them |
 //! | [`catalogue`] | enters each stored instance into the catalogue, and compares it with the disk |
 //! | [`commitment`] | answers for stored instances: storage commitment requests, their evaluation and reports |
+//! | [`delivery`] | sends what is stored to its destinations |
 //! | [`supervision`] | starts, watches and replaces the parts of the node |
 //! | [`gauges`] | counters, histograms, events and records, for operators |
 //! | [`committed`] | the event that an instance is stored, for everything behind the storage |
@@ -35,6 +36,7 @@ pub mod association;
 pub mod catalogue;
 pub mod commitment;
 mod committed;
+pub mod delivery;
 mod elements;
 pub mod fault;
 pub mod fixed;
@@ -50,9 +52,12 @@ pub mod supervision;
 mod sync;
 mod writer;
 
-pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, Work, WorkState};
+pub use catalogue::state::{
+    CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState,
+};
 pub use commitment::state::{Call, CommitmentCondition, CommitmentState, NO_WAY, ReportFailure};
 pub use committed::{Committed, Origin, Sink};
+pub use delivery::state::{DestinationPhase, DestinationState};
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::counters::SpoolReason;
 pub use gauges::observer::{Limits, Observer, StatisticsSnapshot, StorageLook};
@@ -63,15 +68,17 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, LiveSettings,
-    MinimumRate, NodeSettings, PeerSettings, RestartLimit, SupervisionSettings, Terms, Verify, WriterSettings,
+    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings,
+    DestinationKind, DestinationSettings, DicomDestination, Hours, LiveSettings, MinimumRate, NodeSettings,
+    PeerSettings, RestartLimit, RetentionSettings, SupervisionSettings, Terms, Verify, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;
 pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::service::Service;
 pub use supervision::spec::Group;
-pub use supervision::tree::{ChildState, ChildStatus, Failure};
+pub use supervision::status::{ChildState, ChildStatus};
+pub use supervision::tree::Failure;
 
 #[cfg(test)]
 mod tests {

@@ -13,14 +13,15 @@ use crate::refusal::Refusal;
 /// The description of a dataset, from its request; or the refusal that is already certain.
 pub(super) fn describe(
     request: &StoreRequest,
-    peer: &Peer,
+    peer: &mut Peer,
     env: &Env,
     live: &LiveSettings,
 ) -> Result<Description, Refusal> {
     let meta = file_meta(request, peer, &live.associations.policy)?;
     let placement = peer.placement(&live.access, meta.sop_class_uid.as_str());
     let wanted = env.wanted_for(placement.as_deref());
-    Ok(Description { origin: peer.origin.clone(), meta, placement, wanted })
+    let origin = peer.origin_of(live, meta.sop_class_uid.as_str());
+    Ok(Description { origin, meta, placement, wanted })
 }
 
 /// The file meta information, from the command set alone.

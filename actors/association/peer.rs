@@ -10,7 +10,7 @@ use crate::committed::Origin;
 use crate::gauges::audit::AuditPeer;
 use crate::gauges::recent::Sender;
 use crate::network::certificate::CertificateNames;
-use crate::node::settings::AccessSettings;
+use crate::node::settings::{AccessSettings, LiveSettings};
 
 /// The peer of a connection.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) granted: Option<Granted>,
     /// The origin of its instances, for everything behind the storage.
     pub(crate) origin: Arc<Origin>,
+    /// The same for SOP classes whose access rules name other destinations.
+    other_origins: Vec<Arc<Origin>>,
 }
 
 /// The user that a peer has named in its request.
@@ -61,6 +63,7 @@ impl Peer {
             user: User::default(),
             granted: None,
             origin: Arc::new(origin),
+            other_origins: Vec::new(),
         }
     }
 
@@ -87,6 +90,24 @@ impl Peer {
     pub(crate) fn accepted(&mut self, rule: Option<String>) {
         let (association, title) = (self.origin.association, self.calling_ae_title.clone());
         self.origin = Arc::new(Origin::new(association, self.address, title, rule));
+    }
+
+    /// The origin of instances of the SOP class, with their destinations.
+    pub(crate) fn origin_of(&mut self, live: &LiveSettings, sop_class: &str) -> Arc<Origin> {
+        let destinations = self.destinations(live, sop_class);
+        let has_them = |origin: &&Arc<Origin>| origin.destinations == destinations;
+        if let Some(origin) = [&self.origin].into_iter().chain(&self.other_origins).find(has_them) {
+            return Arc::clone(origin);
+        }
+        let origin = Arc::new(self.origin.with_destinations(destinations));
+        self.other_origins.push(Arc::clone(&origin));
+        origin
+    }
+
+    /// The destinations of instances of the SOP class, by name.
+    pub(crate) fn destinations(&self, live: &LiveSettings, sop_class: &str) -> Arc<[String]> {
+        let index = self.granted.as_ref().and_then(|granted| granted.sop_class(sop_class).ok()).flatten();
+        destinations_of(live, index)
     }
 
     /// The peer as the list of refusals names it.
@@ -133,4 +154,10 @@ impl Peer {
         let index = self.granted.as_ref()?.sop_class(sop_class).ok()??;
         access.terms.get(index)?.placement.clone()
     }
+}
+
+/// The destinations of instances under that access rule, by name.
+pub(super) fn destinations_of(live: &LiveSettings, rule: Option<usize>) -> Arc<[String]> {
+    let terms = rule.and_then(|index| live.access.terms.get(index));
+    Arc::clone(terms.map_or(&live.delivery.default_to, |terms| &terms.deliver_to))
 }

@@ -2,7 +2,7 @@
 //! terms that no longer hold.
 //!
 //! An association is reviewed as if its peer came again: the same address, certificate, titles, user and SOP classes. One that would be
-//! refused, or have another access rule or placement, ends in order: what is at the writers is answered, the dataset that is arriving is
+//! refused, or have another access rule, placement or other destinations, ends in order: what is at the writers is answered, the dataset that is arriving is
 //! dropped, and the peer gets an A-ABORT. Its sender comes again under the new rules. All others keep their settings, since they are the
 //! same.
 
@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::connection::Connection;
 use super::end::End;
-use super::peer::User;
+use super::peer::{User, destinations_of};
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::Topic;
 use crate::network::client_verifier::take_refused;
@@ -41,6 +41,8 @@ enum Change {
     SopClass,
     /// Instances have another layout, another durability, or other rules for duplicates.
     Placement,
+    /// Instances have other destinations.
+    Destinations,
 }
 
 impl Change {
@@ -55,6 +57,7 @@ impl Change {
             Self::Rule(_) => "access_rule",
             Self::SopClass => "sop_class",
             Self::Placement => "placement",
+            Self::Destinations => "deliver_to",
         }
     }
 
@@ -72,7 +75,8 @@ impl Change {
             Self::Certificate(error) => Some(Denial::TlsHandshake(error)),
             Self::User => Some(Denial::UserIdentity),
             Self::Denied(rule) => Some(Denial::Access(rule)),
-            Self::ProxyHeader | Self::CalledAeTitle | Self::Rule(_) | Self::SopClass | Self::Placement => None,
+            Self::ProxyHeader | Self::CalledAeTitle | Self::Rule(_) | Self::SopClass => None,
+            Self::Placement | Self::Destinations => None,
         }
     }
 }
@@ -140,7 +144,7 @@ impl Connection {
         if rule != self.rule() {
             return Err(Change::Rule(rule.map(str::to_owned)));
         }
-        self.compare_placements(&granted, &new.access)
+        self.compare_placements(&granted, new)
     }
 
     /// Whether the peer's certificate is still good; `false`: a peer that came now would not be asked for one.
@@ -171,14 +175,17 @@ impl Connection {
         is_right.then_some(()).ok_or(Change::User)
     }
 
-    fn compare_placements(&self, granted: &Granted, new: &AccessSettings) -> Result<(), Change> {
+    fn compare_placements(&self, granted: &Granted, new: &LiveSettings) -> Result<(), Change> {
         let is_stored = |sop_class: &&str| ![VERIFICATION, STORAGE_COMMITMENT].contains(sop_class);
         for sop_class in self.session.abstract_syntaxes().filter(is_stored) {
             let index = granted.sop_class(sop_class).map_err(|_| Change::SopClass)?;
-            let after = index.and_then(|index| new.terms.get(index)?.placement.clone());
+            let after = index.and_then(|index| new.access.terms.get(index)?.placement.clone());
             let before = self.peer.placement(&self.node.live.access, sop_class);
             if self.placement_of(before.as_ref()) != self.placement_of(after.as_ref()) {
                 return Err(Change::Placement);
+            }
+            if self.peer.destinations(&self.node.live, sop_class) != destinations_of(new, index) {
+                return Err(Change::Destinations);
             }
         }
         Ok(())

@@ -61,7 +61,7 @@ impl Connection {
 
     /// Begins the dataset of a C-STORE-RQ.
     pub(super) fn begin_dataset(&mut self, request: StoreRequest) {
-        let description = describe(&request, &self.peer, &self.node.env, &self.node.live);
+        let description = describe(&request, &mut self.peer, &self.node.env, &self.node.live);
         if let Ok(description) = &description {
             self.note_unusual_request(&request, &description.meta);
         }

@@ -14,6 +14,7 @@ use tokio::time::sleep_until;
 use super::keeper::{Keeper, RootId};
 use super::memory::IsMeasured;
 use super::queue::BATCH;
+use super::retention::{self, Retention};
 use super::shared::Shared;
 use super::work::OpenDisk;
 use crate::fault;
@@ -37,6 +38,8 @@ pub(crate) struct Env<D: Disk> {
     pub(crate) is_measured: IsMeasured,
     pub(crate) root_id: RootId,
     pub(crate) open_disk: OpenDisk<D>,
+    /// `None`: nothing is ever deleted.
+    pub(crate) retention: Option<retention::Env>,
 }
 
 /// The child.
@@ -44,6 +47,7 @@ pub(crate) struct CatalogueActor<D: Disk> {
     shared: Arc<Shared>,
     mailbox: Arc<WriterMailbox>,
     keeper: Keeper<D>,
+    retention: Option<Retention>,
     worked_at: Instant,
     rested_at: Instant,
     /// Dropped last: the supervisor learns of the end when the missed records are counted.
@@ -52,10 +56,11 @@ pub(crate) struct CatalogueActor<D: Disk> {
 
 impl<D: Disk> CatalogueActor<D> {
     pub(crate) fn new(env: Env<D>, liveness: Liveness) -> Self {
-        let Env { shared, budget, mailbox, is_measured, root_id, open_disk } = env;
+        let Env { shared, budget, mailbox, is_measured, root_id, open_disk, retention } = env;
         let keeper = Keeper::new(shared.clone(), budget, is_measured, root_id, open_disk);
         let (worked_at, rested_at) = (Instant::now(), Instant::now());
-        Self { shared, mailbox, keeper, worked_at, rested_at, liveness }
+        let retention = retention.map(Retention::new);
+        Self { shared, mailbox, keeper, retention, worked_at, rested_at, liveness }
     }
 
     pub(crate) async fn run(mut self) {
@@ -90,6 +95,7 @@ impl<D: Disk> CatalogueActor<D> {
             tokio::select! {
                 () = sleep => {}
                 () = self.shared.queue.arrived() => {}
+                () = self.shared.notes.arrived.notified() => {}
                 () = self.shared.asked() => return,
             }
         }
@@ -100,7 +106,8 @@ impl<D: Disk> CatalogueActor<D> {
         let rest = self.keeper.has_memory().then(|| self.worked_at + REST);
         let retry_at = self.keeper.retry_at().unwrap_or(now);
         let work = if self.keeper.is_open() {
-            let work = [self.batch_due(now), self.keeper.works.due(now)].into_iter().flatten().min();
+            let work =
+                [self.batch_due(now), self.keeper.works.due(now), self.retention_due()].into_iter().flatten().min();
             work.map(|work| work.max(retry_at))
         } else {
             Some(retry_at)
@@ -113,13 +120,20 @@ impl<D: Disk> CatalogueActor<D> {
         if self.keeper.has_pending() {
             return Some(now);
         }
-        match self.shared.queue.waiting() {
+        let of_notes = self.shared.notes.since().map(|since| since + GATHERING);
+        let of_records = match self.shared.queue.waiting() {
             (_, None) => self.shared.queue.has_missed().then_some(now),
             (BATCH.., Some(_)) => Some(now),
             // A check holds the disk against what is entered.
             (_, Some(_)) if self.keeper.works.is_checking() => Some(now),
             (_, Some(since)) => Some(since + GATHERING),
-        }
+        };
+        [of_notes, of_records].into_iter().flatten().min()
+    }
+
+    /// When files may be deleted. It waits for every work on the whole catalogue.
+    fn retention_due(&self) -> Option<Instant> {
+        self.retention.as_ref().filter(|_| self.keeper.works.is_idle()).map(Retention::due_at)
     }
 
     /// A batch and a step, as far as they are due.
@@ -150,7 +164,13 @@ impl<D: Disk> CatalogueActor<D> {
             let others_wait = self.mailbox.depth() > 0 || self.shared.queue.waiting().0 >= BATCH;
             self.keeper.step(others_wait);
         }
-        if is_batch_due || is_step_due {
+        let is_retention_due =
+            is_due(self.retention_due()) && self.keeper.retry_at().is_none() && self.keeper.is_open();
+        if is_retention_due && let Some(retention) = &mut self.retention {
+            let others_wait = self.mailbox.depth() > 0 || self.shared.queue.waiting().0 >= BATCH;
+            retention.step(&mut self.keeper, others_wait);
+        }
+        if is_batch_due || is_step_due || is_retention_due {
             self.worked_at = Instant::now();
         }
         self.rest_if_due(now);
@@ -167,7 +187,8 @@ impl<D: Disk> CatalogueActor<D> {
     fn enter_the_rest(&mut self) {
         let began = Instant::now();
         while self.keeper.is_open() && began.elapsed() < GRACE {
-            if self.shared.queue.waiting().0 == 0 && !self.keeper.has_pending() {
+            let waits = self.shared.queue.waiting().0 > 0 || self.shared.notes.since().is_some();
+            if !waits && !self.keeper.has_pending() {
                 return;
             }
             self.keeper.enter();

@@ -5,6 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, available_parallelism, scope};
 
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tidegate_catalogue::receipt::{OriginEntry, OriginKey};
 use tidegate_storage::head::Wanted;
 use tidegate_storage::survey::{self, Directories, Files, Survey};
 use tidegate_storage::{Store, StoreError};
+use tracing::warn;
 
 use super::record;
 use super::work::now_ms;
@@ -32,28 +34,57 @@ pub(crate) struct RootDisk {
     survey: Survey,
     wanted: Wanted,
     origins: Mutex<Origins>,
+    assumed: Assumed,
+    /// Files without a receipt that have destinations nevertheless.
+    without_receipt: AtomicU64,
 }
+
+/// Says which destinations an instance has by the rules of today, if its file has no receipt: by calling AE title and SOP class.
+pub(crate) type Assumed = Arc<dyn Fn(&str, &str) -> Arc<[String]> + Send + Sync>;
 
 impl RootDisk {
     /// `keeps_patients`: the elements that describe a patient are read, too.
     ///
     /// # Errors
     /// If the root is not the one that was opened: of files that are not there nothing must be concluded.
-    pub(crate) fn new(store: &Store, keeps_patients: bool) -> Result<Self, StoreError> {
+    pub(crate) fn new(store: &Store, keeps_patients: bool, assumed: Assumed) -> Result<Self, StoreError> {
         let wanted = Wanted::new(Arc::new([]), &optional(false, Catalogued::of(keeps_patients)));
-        Ok(Self { survey: store.survey()?, store: store.clone(), wanted, origins: Mutex::default() })
+        Ok(Self {
+            survey: store.survey()?,
+            store: store.clone(),
+            wanted,
+            origins: Mutex::default(),
+            assumed,
+            without_receipt: AtomicU64::new(0),
+        })
     }
 
     fn read_one(&self, path: &Path) -> io::Result<catch_up::Found> {
         Ok(match self.survey.read(path, &self.wanted)? {
             survey::Found::Instance(file) => {
                 let origin_of = |key, association| self.origins.lock().find(&self.store, key, association);
-                let record = record::of_file(path.to_owned(), *file, origin_of);
+                let record = record::of_file(path.to_owned(), *file, origin_of, &*self.assumed);
+                let origin = record.as_ref().and_then(|record| record.origin.as_ref());
+                if origin.is_some_and(|origin| origin.is_assumed() && !origin.destinations.is_empty()) {
+                    self.without_receipt.fetch_add(1, Ordering::Relaxed);
+                }
                 record.map_or(catch_up::Found::Other, |record| catch_up::Found::Instance(Box::new(record)))
             }
             survey::Found::Other => catch_up::Found::Other,
             survey::Found::Gone => catch_up::Found::Gone,
         })
+    }
+}
+
+impl Drop for RootDisk {
+    fn drop(&mut self) {
+        let files = self.without_receipt.load(Ordering::Relaxed);
+        if files > 0 {
+            warn!(
+                files,
+                "stored files have no receipt; of those that are new, the access rules of today name the destinations"
+            );
+        }
     }
 }
 

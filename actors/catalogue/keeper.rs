@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_catalogue::catch_up::{DifferenceKind, Disk};
-use tidegate_catalogue::{Catalogue, DESIGN, Error, Remedy, set_aside};
+use tidegate_catalogue::{Catalogue, DESIGN, Error, News, Releasable, Remedy, set_aside};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::StoreError;
 use tracing::{error, info, warn};
 
+use super::deliveries::Call;
 use super::memory::{IsMeasured, WorkMemory};
 use super::queue::{BATCH, Batch, Cause};
 use super::shared::{Shared, Trouble};
@@ -39,10 +40,14 @@ pub(super) struct Keeper<D: Disk> {
     pub(super) works: Works<D>,
     /// Records that could not be entered yet.
     pending: Option<Batch>,
+    /// Notes about deliveries that could not be entered yet.
+    pending_notes: Vec<Call>,
     /// Missed instances that are not noted in the file yet.
     unnoted: Vec<(Cause, u64)>,
     /// Gaps noted so far.
     gaps: u64,
+    /// Transactions of the open file so far that have changed deliveries.
+    delivery_changes: u64,
     reopening: Reopening,
 }
 
@@ -63,8 +68,10 @@ impl<D: Disk> Keeper<D> {
             root_id,
             works,
             pending: None,
+            pending_notes: Vec::new(),
             unnoted: Vec::new(),
             gaps: 0,
+            delivery_changes: 0,
             reopening: Reopening::new(PAUSES),
         }
     }
@@ -80,7 +87,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Whether records or notes wait for the file.
     pub(super) fn has_pending(&self) -> bool {
-        self.pending.is_some() || !self.unnoted.is_empty()
+        self.pending.is_some() || !self.pending_notes.is_empty() || !self.unnoted.is_empty()
     }
 
     /// Whether memory is leased for work.
@@ -118,7 +125,8 @@ impl<D: Disk> Keeper<D> {
                 let mut seen = self.shared.figures.seen.lock();
                 (seen.is_partial, seen.is_uncertain, seen.bytes) = (!is_complete, true, bytes);
                 drop(seen);
-                (self.file, self.cache_bytes) = (Some(file), 0);
+                (self.file, self.cache_bytes, self.delivery_changes) = (Some(file), 0, 0);
+                self.shared.notes.tick();
                 self.works.want(Work::Changes);
                 self.succeeded();
             }
@@ -134,25 +142,33 @@ impl<D: Disk> Keeper<D> {
         self.tell(Trouble { reason, remedy: Some(remedy.to_owned()) });
     }
 
-    /// Enters the records of a batch, and notes what was missed.
+    /// Enters the records of a batch and the notes about deliveries, and notes what was missed.
     pub(super) fn enter(&mut self) {
         self.notice_missed();
         let batch = self.pending.take().unwrap_or_else(|| self.shared.queue.take());
+        let mut calls = std::mem::take(&mut self.pending_notes);
+        calls.extend(self.shared.notes.take());
         let records = batch.len();
-        if records > 0 {
+        if records > 0 || !calls.is_empty() {
             let began = Instant::now();
             let entered = self.attempt(|file, works| {
-                let unknown = file.not_present(&batch.stored)?;
+                let stored: Vec<_> = batch.stored.iter().map(|again| again.path.clone()).collect();
+                let unknown = file.not_present(&stored)?;
                 if !unknown.is_empty() {
                     file.enter(&works.read(&unknown))?;
                 }
-                if batch.records.is_empty() { Ok(()) } else { file.enter(&batch.records).map(drop) }
+                let notes: Vec<_> = calls.iter().flat_map(|call| &call.notes).collect();
+                file.enter_news(&News { records: &batch.records, again: &batch.stored, notes: &notes }).map(drop)
             });
             if entered.is_none() {
-                self.pending = Some(batch);
+                (self.pending, self.pending_notes) = (Some(batch), calls);
                 return;
             }
             batch.done();
+            calls.into_iter().for_each(Call::done);
+            if records == 0 {
+                return self.note_missed();
+            }
             let took = began.elapsed();
             self.shared.figures.entered.add(records);
             self.shared.figures.batches.record(took);
@@ -220,6 +236,37 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
+    /// Enters all that is queued now, and notes what was missed. False after a failure.
+    pub(super) fn enter_all(&mut self) -> bool {
+        self.enter_what_waits() && {
+            self.enter();
+            self.reopening.at().is_none()
+        }
+    }
+
+    /// Whether the catalogue has all that is on the disk, as far as it knows.
+    pub(super) fn has_everything(&self) -> bool {
+        let is_current = self.shared.figures.seen.lock().is_current();
+        is_current && self.unnoted.is_empty() && !self.shared.queue.has_missed() && self.works.is_idle()
+    }
+
+    /// Counts files that were removed.
+    pub(super) fn note_removed(&self, files: &[&Releasable]) {
+        let figures = &self.shared.figures;
+        figures.deleted_files.add(files.len() as u64);
+        figures.deleted_bytes.add(files.iter().map(|file| file.bytes).sum());
+    }
+
+    /// Counts a file that could not be removed.
+    pub(super) fn note_not_removed(&self) {
+        self.shared.figures.not_deleted.add(1);
+    }
+
+    /// Notes whether there are too many bytes of files of which none may go.
+    pub(super) fn note_blocked(&self, is_blocked: bool) {
+        self.shared.figures.seen.lock().is_retention_blocked = is_blocked;
+    }
+
     /// Does a step of the work on the whole catalogue. `others_wait`: so do instances or records.
     pub(super) fn step(&mut self, others_wait: bool) {
         let at_ms = now_ms();
@@ -263,7 +310,10 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Calls the open file, and acts on an error.
-    fn attempt<T>(&mut self, call: impl FnOnce(&mut Catalogue, &mut Works<D>) -> Result<T, Error>) -> Option<T> {
+    pub(super) fn attempt<T>(
+        &mut self,
+        call: impl FnOnce(&mut Catalogue, &mut Works<D>) -> Result<T, Error>,
+    ) -> Option<T> {
         let mut file = self.file.take()?;
         let cache_bytes = self.memory.acquire(file.bytes());
         let is_limited = std::mem::replace(&mut self.cache_bytes, cache_bytes) == cache_bytes;
@@ -274,6 +324,10 @@ impl<D: Disk> Keeper<D> {
             call(&mut file, &mut keeper.works)
         });
         self.file = Some(file);
+        let changes = self.file.as_ref().map_or(0, Catalogue::delivery_changes);
+        if std::mem::replace(&mut self.delivery_changes, changes) != changes {
+            self.shared.notes.tick();
+        }
         match result {
             Ok(value) => {
                 self.succeeded();

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`sink`] | hears of each committed instance, on the thread of its writer |
 //! | [`record`] | what an event says of an instance |
+//! | [`deliveries`] | notes about deliveries, for those who deliver |
 //! | [`queue`] | the records that wait to be entered: bounded, leased, and counted when they do not fit |
 //! | [`actor`] | the supervised child: one transaction a batch, and catch-up between the batches |
 //! | [`keeper`] | the open file, and what is done about each of its errors |
 //! | [`disk`] | the storage root as catch-up sees it |
 //! | [`work`] | catch-up, check and rebuild, in steps |
+//! | [`retention`] | which files are deleted, and when |
 //! | [`offline`] | check and rebuild of a root that no node serves |
 //! | [`memory`] | the lease of the caches of SQLite |
 //! | [`shared`] | what the child, the sink and the observers share |
@@ -18,6 +20,7 @@
 //! missed; what was missed is noted as a gap, and catch-up closes it.
 
 pub(crate) mod actor;
+pub(crate) mod deliveries;
 mod disk;
 mod keeper;
 mod memory;
@@ -26,6 +29,7 @@ mod queue;
 mod record;
 #[cfg(test)]
 mod record_tests;
+pub(crate) mod retention;
 pub(crate) mod shared;
 mod sink;
 pub mod state;
@@ -33,6 +37,6 @@ pub mod state;
 mod tests;
 mod work;
 
-pub(crate) use self::disk::RootDisk;
+pub(crate) use self::disk::{Assumed, RootDisk};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::sink::CatalogueSink;

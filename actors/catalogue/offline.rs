@@ -1,5 +1,7 @@
 //! Work on the catalogue of a root that no node serves, under the lock of the root.
 
+use std::sync::Arc;
+
 use tidegate_catalogue::catch_up::{CatchUp, Depth, Difference, Progress};
 use tidegate_catalogue::{Catalogue, Error, Problem, Remedy, set_aside};
 use tidegate_storage::{OpenError, Settings, Store, StoreError};
@@ -7,7 +9,7 @@ use tidegate_storage::{OpenError, Settings, Store, StoreError};
 use super::disk::RootDisk;
 use super::state::CatalogueRequest;
 use super::work::now_ms;
-use crate::node::settings::CatalogueSettings;
+use crate::node::settings::{CatalogueSettings, LiveSettings};
 
 /// What was found.
 #[derive(Debug)]
@@ -45,13 +47,16 @@ pub enum OfflineError {
 pub fn work(
     storage: Settings,
     settings: &CatalogueSettings,
+    live: &Arc<LiveSettings>,
     request: CatalogueRequest,
     mut tell: impl FnMut(&Progress),
 ) -> Result<Outcome, OfflineError> {
     let (store, _) = Store::open(storage)?;
     let mut catalogue = open(settings, request)?;
     catalogue.claim(&store.settings().root, store.root_id()?, settings.is_own)?;
-    let disk = RootDisk::new(&store, settings.keeps_patients)?;
+    let live = Arc::clone(live);
+    let assumed = Arc::new(move |calling: &str, class: &str| live.assumed_destinations(calling, class));
+    let disk = RootDisk::new(&store, settings.keeps_patients, assumed)?;
     let (mut catch_up, problems) = match request {
         // Of a damaged file, nothing else can be told.
         CatalogueRequest::Check => (

@@ -1,12 +1,11 @@
 //! The records that wait to be entered. A writer adds one and goes on; one that does not fit is counted as missed.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tidegate_catalogue::Record;
+use tidegate_catalogue::{Again, Record};
 use tidegate_memory::{Holder, MemoryBudget, MemoryLease, Stage};
 use tokio::sync::Notify;
 
@@ -50,8 +49,8 @@ pub(crate) enum Entry {
     /// Its event.
     Noted(Noted),
     /// The path of one that was stored before. Its record is in its file, and is read if the catalogue does not know it: the event of its first
-    /// commit is lost if its writer died.
-    Stored(PathBuf),
+    /// commit is lost if its writer died. Who sent it now may have other destinations.
+    Stored(Again),
     /// A record.
     #[cfg(test)]
     Record(Box<Record>),
@@ -63,7 +62,7 @@ impl Entry {
     fn memory_bytes(&self) -> u64 {
         let texts = match self {
             Self::Noted(noted) => noted.memory_bytes(),
-            Self::Stored(path) => path.capacity(),
+            Self::Stored(again) => again.path.capacity(),
             #[cfg(test)]
             Self::Record(record) => record.path.capacity(),
         };
@@ -193,7 +192,7 @@ impl Queue {
         for entry in entries {
             match entry {
                 Entry::Noted(noted) => batch.records.push(noted.record(&mut decoded)),
-                Entry::Stored(path) => batch.stored.push(path),
+                Entry::Stored(again) => batch.stored.push(again),
                 #[cfg(test)]
                 Entry::Record(record) => batch.records.push(*record),
             }
@@ -231,8 +230,8 @@ pub(crate) struct Batch {
     queue: Arc<Queue>,
     /// Records of events.
     pub(crate) records: Vec<Record>,
-    /// Paths of instances that were stored before.
-    pub(crate) stored: Vec<PathBuf>,
+    /// Instances that were stored before.
+    pub(crate) stored: Vec<Again>,
     _leases: Vec<MemoryLease>,
 }
 

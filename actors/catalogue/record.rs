@@ -111,19 +111,24 @@ impl Decoded {
     }
 }
 
-/// The record of a file. `origin_of` knows the list of origins. `None`: its UID is none that the storage takes.
+/// The record of a file. `origin_of` knows the list of origins, and `assumed` the destinations of a file without a
+/// receipt that a node has stored. `None`: its UID is none that the storage takes.
 pub(crate) fn of_file(
     path: PathBuf,
     file: Surveyed,
     origin_of: impl FnOnce(OriginKey, u32) -> Option<Arc<Origin>>,
+    assumed: &dyn Fn(&str, &str) -> Arc<[String]>,
 ) -> Option<Record> {
-    let Surveyed { meta, head, bytes, modified_ns, changed_ns, recorded } = file;
+    let Surveyed { meta, is_own, head, bytes, modified_ns, changed_ns, recorded } = file;
     let receipt = recorded.and_then(|recorded| recorded.receipt);
     let receipt = receipt.and_then(|receipt| Receipt::decode(&receipt).ok());
     let origin = receipt.and_then(|receipt| origin_of(receipt.origin, receipt.association));
     let by_title = || {
-        let calling_ae_title = Some(meta.sending_ae_title).filter(|title| !title.is_empty());
-        calling_ae_title.map(|calling_ae_title| Arc::new(Origin { calling_ae_title, ..Origin::default() }))
+        let calling_ae_title = Some(meta.sending_ae_title).filter(|title| !title.is_empty())?;
+        // A file that somebody has put there was not received.
+        let destinations =
+            if is_own { assumed(&calling_ae_title, meta.sop_class_uid.as_str()).to_vec() } else { Vec::new() };
+        Some(Arc::new(Origin { calling_ae_title, destinations, ..Origin::default() }))
     };
     let (study, series) = values(&head);
     Some(Record {

@@ -64,7 +64,8 @@ impl Site {
     }
 
     fn disk(&self) -> RootDisk {
-        RootDisk::new(&self.store, self.catalogued == Catalogued::Patients).unwrap()
+        let assumed = Arc::new(|calling: &str, class: &str| Arc::from([format!("of {calling} {class}")]));
+        RootDisk::new(&self.store, self.catalogued == Catalogued::Patients, assumed).unwrap()
     }
 
     /// Stores an instance as a writer does. The record of the event, unless it was stored before, and the path.

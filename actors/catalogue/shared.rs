@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 use tidegate_memory::MemoryBudget;
 use tokio::sync::Notify;
 
+use super::deliveries::Notes;
 use super::queue::{CAPACITY, Queue};
-use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, WorkState};
+use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, WorkState};
 use super::work::Numbers;
 use crate::gauges::counters::Counter;
 use crate::gauges::latency::Histogram;
@@ -25,6 +26,7 @@ const MAX_SUSPECTS: usize = 4096;
 pub(crate) struct Shared {
     pub(crate) settings: CatalogueSettings,
     pub(super) queue: Arc<Queue>,
+    pub(super) notes: Notes,
     pub(super) figures: Figures,
     /// Each with the number that its work gets, or a higher one.
     asked: Mutex<Vec<(CatalogueRequest, u64)>>,
@@ -40,6 +42,10 @@ pub(super) struct Figures {
     pub(super) entered: Counter,
     pub(super) missed: Counter,
     pub(super) batches: Histogram,
+    pub(super) deleted_files: Counter,
+    pub(super) deleted_bytes: Counter,
+    /// Files that retention could not delete.
+    pub(super) not_deleted: Counter,
     pub(super) seen: Mutex<Seen>,
 }
 
@@ -57,6 +63,8 @@ pub(super) struct Seen {
     pub(super) work: Option<WorkState>,
     pub(super) last_check: Option<WorkState>,
     pub(super) bytes: u64,
+    /// There are more bytes than retention allows, and no file may go.
+    pub(super) is_retention_blocked: bool,
     /// Since when the child has been in a call of the file.
     pub(super) calling: Option<Instant>,
 }
@@ -70,6 +78,11 @@ pub(super) struct Trouble {
 }
 
 impl Seen {
+    /// Whether the file has all that is on the disk.
+    pub(super) fn is_current(&self) -> bool {
+        self.trouble.is_none() && self.gap.is_none() && !self.is_partial && !self.is_uncertain
+    }
+
     fn condition(&self) -> Condition {
         let is_rebuilding = self.work.as_ref().is_some_and(WorkState::is_a_rebuild_under_way);
         if let Some(Trouble { reason, remedy: Some(remedy) }) = &self.trouble {
@@ -100,6 +113,7 @@ impl Shared {
         Arc::new(Self {
             settings,
             queue: Queue::new(budget.clone()),
+            notes: Notes::new(),
             figures,
             asked: Mutex::default(),
             suspects: Mutex::default(),
@@ -129,6 +143,12 @@ impl Shared {
             work,
             last_check: seen.last_check.clone(),
             bytes: seen.bytes,
+            retention: RetentionState {
+                deleted_files: self.figures.deleted_files.get(),
+                deleted_bytes: self.figures.deleted_bytes.get(),
+                not_deleted: self.figures.not_deleted.get(),
+                is_blocked: seen.is_retention_blocked,
+            },
         }
     }
 
@@ -178,8 +198,9 @@ impl Shared {
         self.was_asked.notified().await;
     }
 
-    /// Drops the records that wait, at the end of the node.
+    /// Drops the records and notes that wait, at the end of the node.
     pub(crate) fn clear(&self) {
+        self.notes.close();
         self.queue.clear();
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tidegate_catalogue::Again;
+
 use super::queue::Entry;
 use super::record::Noted;
 use super::shared::Shared;
-use crate::committed::{Committed, Sink};
+use crate::committed::{Committed, Sink, now_ms};
 
 /// Queues a record of each committed instance.
 pub(crate) struct CatalogueSink(Arc<Shared>);
@@ -18,7 +20,12 @@ impl CatalogueSink {
 
 impl Sink for CatalogueSink {
     fn committed(&self, event: &Committed<'_>) {
-        let entry = Noted::of(event).map_or_else(|| Entry::Stored(event.stored.path.clone()), Entry::Noted);
+        let again = || Again {
+            path: event.stored.path.clone(),
+            origin: event.origin.catalogued(),
+            at_ms: i64::try_from(now_ms()).unwrap_or(i64::MAX),
+        };
+        let entry = Noted::of(event).map_or_else(|| Entry::Stored(again()), Entry::Noted);
         if !self.0.queue.push(entry) {
             self.0.figures.missed.increment();
         }

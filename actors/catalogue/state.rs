@@ -32,6 +32,21 @@ pub struct CatalogueState {
     pub last_check: Option<WorkState>,
     /// Bytes of the file and its log.
     pub bytes: u64,
+    /// What retention has done since the start.
+    pub retention: RetentionState,
+}
+
+/// What retention has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionState {
+    /// Files that it has deleted.
+    pub deleted_files: u64,
+    /// Bytes of them.
+    pub deleted_bytes: u64,
+    /// Files that it could not delete, each time.
+    pub not_deleted: u64,
+    /// There are more bytes than it allows, and no file may go.
+    pub is_blocked: bool,
 }
 
 /// Whether the answers of the catalogue can be relied on.

@@ -113,6 +113,11 @@ impl<D: Disk> Works<D> {
         self.running.as_ref().map(|running| &running.state)
     }
 
+    /// Whether nothing is under way or wanted.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_none() && self.wanted.is_empty()
+    }
+
     pub(super) fn is_checking(&self) -> bool {
         self.running().is_some_and(|state| state.work == Work::Check)
     }

@@ -7,6 +7,7 @@ use tidegate_commitment::Request;
 
 use super::shared::Waiting;
 use super::state::Call;
+use crate::network::calling::CallAddress;
 use crate::node::settings::{CommitmentSettings, PeerSettings};
 
 /// Calls at one time.
@@ -65,7 +66,7 @@ pub(super) fn route(request: &Request, waiting: &mut Waiting, settings: &Commitm
 
 fn by_call(request: &Request, waiting: &Waiting, peer: &PeerSettings) -> Route {
     let (calls, retries) = waiting.calls();
-    let address = address_of(peer);
+    let address = address_of(peer).to_string();
     let mut calls_under_way = waiting.sending.values().filter(|sending| sending.ended.is_none());
     let is_called = calls_under_way.any(|sending| sending.call.as_ref().is_some_and(|call| call.address == address));
     let is_full = calls >= MAX_CALLS || (request.attempts > 0 && retries >= MAX_RETRIES);
@@ -86,16 +87,13 @@ fn by_any_line(request: &Request, waiting: &mut Waiting) -> Route {
     if has_line { Route::Later(None) } else { Route::Nowhere }
 }
 
-/// The address of a peer, for people.
-pub(super) fn address_of(peer: &PeerSettings) -> String {
-    match peer.host.contains(':') {
-        true => format!("[{}]:{}", peer.host, peer.port),
-        false => format!("{}:{}", peer.host, peer.port),
-    }
+/// The address of a peer.
+pub(super) fn address_of(peer: &PeerSettings) -> CallAddress {
+    CallAddress { host: peer.host.clone(), port: peer.port }
 }
 
 /// A call, for operators.
 pub(super) fn call_of(request: &Request, peer: &PeerSettings) -> Call {
-    let (ae_title, address, request) = (peer.ae_title.clone(), address_of(peer), request.id);
+    let (ae_title, address, request) = (peer.ae_title.clone(), address_of(peer).to_string(), request.id);
     Call { ae_title, address, request, began: SystemTime::now() }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tidegate_commitment::{Asked, Peer, Referenced, Retried, Sent, Summary};
+use tidegate_commitment::{Asked, PackedUid, Peer, Reader, Referenced, Retried, Sent, Summary};
 use tidegate_protocol::ActionStatus;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -266,6 +266,15 @@ impl Shared {
     pub(crate) fn new(path: PathBuf, live: Arc<Live>) -> Arc<Self> {
         let (waiting, has_refusals, woken) = (Mutex::default(), AtomicBool::new(true), Notify::new());
         Arc::new(Self { path, live, waiting, has_refusals, woken, figures: Figures::default() })
+    }
+
+    /// Which of these instances a request names with something still to be done.
+    ///
+    /// # Errors
+    /// If nobody can tell.
+    pub(crate) fn are_awaited(&self, uids: &[PackedUid]) -> Result<Vec<bool>, String> {
+        let awaited = Reader::open(&self.path).and_then(|mut reader| reader.are_awaited(uids));
+        awaited.map_err(|error| error.to_string())
     }
 
     /// Has a request recorded.

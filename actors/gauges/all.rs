@@ -21,7 +21,7 @@ use super::recent::{Recent, RefusedWhat, Sender};
 use crate::elements::{Catalogued, optional};
 use crate::fixed::AUDIT_QUEUE;
 use crate::refusal::Refusal;
-use crate::supervision::tree::ChildStatus;
+use crate::supervision::status::ChildStatus;
 
 /// All gauges of a node.
 pub(crate) struct Gauges {

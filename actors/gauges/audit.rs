@@ -88,6 +88,11 @@ pub enum AuditEvent {
         /// The study, with these instances by SOP class.
         study: AuditStudy,
     },
+    /// Stored instances were deleted, since they are delivered.
+    Deleted {
+        /// The study, with its deleted instances by SOP class.
+        study: AuditStudy,
+    },
     /// An operator changed something.
     Operated {
         /// Who did it.
@@ -168,7 +173,7 @@ impl AuditEvent {
     /// The source that the event counts for.
     pub(crate) fn source(&self) -> AuditSource {
         match self {
-            Self::Started | Self::Stopping => AuditSource::Node,
+            Self::Started | Self::Stopping | Self::Deleted { .. } => AuditSource::Node,
             Self::Operated { .. } | Self::Queried { .. } => AuditSource::Operators,
             Self::Associated { peer }
             | Self::TransferBegan { peer, .. }
@@ -187,6 +192,7 @@ impl AuditEvent {
             Self::Denied { peer, denial } => Some((peer, denial.name())),
             Self::Started
             | Self::Stopping
+            | Self::Deleted { .. }
             | Self::TransferBegan { .. }
             | Self::Transferred { .. }
             | Self::Replaced { .. }

@@ -26,12 +26,13 @@ use super::latency::{Distribution, Latencies};
 use super::recent::{ChildEnded, Refused};
 use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition};
 use crate::commitment::state::CommitmentState;
+use crate::delivery::state::DestinationState;
 use crate::network::handshake::HandshakeFailure;
 use crate::node::phase::Phase;
 use crate::node::settings::CertificateEnds;
 use crate::node::shared::Shared;
 use crate::supervision::spec::Group;
-use crate::supervision::tree::{ChildState, ChildStatus};
+use crate::supervision::status::{ChildState, ChildStatus};
 
 /// A view of the running node, for any thread.
 #[derive(Clone, Debug)]
@@ -256,6 +257,11 @@ impl Observer {
     /// The file of the requests for storage commitment, whether they are served or not.
     pub fn commitment_record(&self) -> PathBuf {
         self.0.commitment_record()
+    }
+
+    /// The states of the destinations.
+    pub fn destinations(&self) -> Vec<DestinationState> {
+        self.0.delivery.states()
     }
 
     /// The times from requests for storage commitment to their reports; `None` without the catalogue.

@@ -158,6 +158,8 @@ fn live(writers: WriterSettings) -> LiveSettings {
         tls: None,
         client_verifier: None,
         commitment: Arc::default(),
+        delivery: Arc::default(),
+        retention: crate::node::settings::RetentionSettings::default(),
         access: Arc::new(AccessSettings {
             rules: Rules::new(Vec::new()),
             terms: Vec::new(),

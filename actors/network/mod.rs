@@ -6,10 +6,12 @@
 //! | [`admission`], [`startup`], [`source`] | the places of connections and associations, their limits, and the sources that share them |
 //! | [`descriptors`] | file descriptors |
 //! | [`overload`] | the rejection of a connection for which there is no room |
+//! | [`calling`] | the other way: an association that this node requests |
 //! | [`transport`], [`handshake`] | the socket, or TLS over it; a failed handshake in words |
 //! | [`certificate`], [`certificate_facts`], [`client_verifier`] | a certificate: its names for the rules, its facts for people, whether it counts |
 
 pub(crate) mod admission;
+pub(crate) mod calling;
 pub mod certificate;
 mod certificate_facts;
 mod certificate_path;

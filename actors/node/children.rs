@@ -9,6 +9,7 @@ use super::shared::Shared;
 use crate::association;
 use crate::catalogue::actor::CatalogueActor;
 use crate::commitment::actor::CommitmentActor;
+use crate::delivery::actor::DeliveryActor;
 use crate::fault::fault_points;
 use crate::gauges::observer::Observer;
 use crate::gauges::statistics;
@@ -23,7 +24,10 @@ use crate::supervision::spec::{ChildSpec, Group, Restart};
 use crate::supervision::threads::AssociationThreads;
 use crate::writer::Writer;
 
-/// All children of a node.
+/// What the name of the child of a destination begins with.
+const DESTINATION: &str = "delivery-";
+
+/// All children of a node, but for those that come and go with the settings: [`destination_spec`].
 pub(crate) fn specs(
     shared: &Arc<Shared>,
     writers: usize,
@@ -79,6 +83,27 @@ fn commitment_spec(shared: &Arc<Shared>) -> Option<ChildSpec> {
     };
     let spec = ChildSpec::permanent("commitment".to_owned(), Group::Commitment, make, HeldWork::default);
     Some(ChildSpec { restart: Restart::Transient, ..spec })
+}
+
+/// The name of the child of a destination.
+pub(super) fn destination_name(destination: &str) -> String {
+    format!("{DESTINATION}{destination}")
+}
+
+/// The child of a destination, by the name of the child.
+pub(super) fn destination_spec(shared: &Arc<Shared>, child: &str) -> ChildSpec {
+    let destination = child.strip_prefix(DESTINATION).unwrap_or(child).to_owned();
+    let shared = shared.clone();
+    let make = move |liveness| {
+        let env = shared.delivery_env(&destination);
+        Ok(ChildActor::new(&shared.gauges.counters, move || async move {
+            if let Some(actor) = env.and_then(|env| DeliveryActor::new(env, liveness)) {
+                actor.run().await;
+            }
+        }))
+    };
+    let spec = ChildSpec::permanent(child.to_owned(), Group::Delivery, make, HeldWork::default);
+    ChildSpec { restart: Restart::Transient, ..spec }
 }
 
 fn listener_spec(

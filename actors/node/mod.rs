@@ -5,6 +5,7 @@
 //! current instance, then the groups in the opposite order.
 
 pub(crate) mod children;
+mod delivery_settings;
 pub(crate) mod live;
 pub(crate) mod phase;
 pub mod settings;
@@ -269,7 +270,8 @@ impl Node {
 
     async fn wait_for_associations(&self, patience: Duration) {
         let calls = || self.shared.commitment.as_ref().map_or(0, |commitment| commitment.calls());
-        wait_until(patience, || self.shared.admission.open() == 0 && calls() == 0).await;
+        let deliveries = || self.shared.delivery.connections();
+        wait_until(patience, || self.shared.admission.open() == 0 && calls() == 0 && deliveries() == 0).await;
     }
 
     /// Waits until the audit has written its last messages, for a bounded time.

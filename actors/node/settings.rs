@@ -11,6 +11,7 @@ use tidegate_access::{Rules, Users};
 use tidegate_protocol::Policy;
 use tidegate_storage::Placement;
 
+pub use super::delivery_settings::{DeliverySettings, DestinationKind, DestinationSettings, DicomDestination, Hours};
 use crate::network::admission::floors_of;
 use crate::network::transport::TLS_LEASE_BYTES;
 pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};
@@ -60,6 +61,10 @@ pub struct LiveSettings {
     pub access: Arc<AccessSettings>,
     /// Storage commitment.
     pub commitment: Arc<CommitmentSettings>,
+    /// Delivery to destinations.
+    pub delivery: Arc<DeliverySettings>,
+    /// Which delivered files are deleted.
+    pub retention: RetentionSettings,
     /// Writers.
     pub writers: WriterSettings,
     /// Limit of the sum of all leases, in bytes.
@@ -72,6 +77,30 @@ pub struct LiveSettings {
     pub supervision: SupervisionSettings,
     /// Ends of the node's own certificates, for the figures.
     pub certificate_ends: CertificateEnds,
+}
+
+/// Which delivered files are deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RetentionSettings {
+    /// Those of a study that has received nothing for so long; `None`: none for their age.
+    pub delete_after: Option<Duration>,
+    /// Those of the oldest studies, while all files have more bytes; `None`: any number.
+    pub max_bytes: Option<u64>,
+    /// Down to this part of `max_bytes`, above 0 and at most 1.
+    pub low_water: f64,
+}
+
+impl RetentionSettings {
+    /// Whether anything is ever deleted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.delete_after.is_some() || self.max_bytes.is_some()
+    }
+
+    /// Above so many bytes, files are deleted; less while they are. `None`: any number may stay.
+    pub(crate) fn limit_bytes(&self, is_freeing: bool) -> Option<u64> {
+        let max_bytes = self.max_bytes?;
+        Some(if is_freeing { (max_bytes as f64 * self.low_water) as u64 } else { max_bytes })
+    }
 }
 
 /// The ends of the node's own certificates, in seconds since the epoch; `None`: there is none.
@@ -89,6 +118,16 @@ const MIN_DATA_BYTES: u64 = 2 << 20;
 const CONTEXTS_RESERVE_BYTES: u64 = 2 << 20;
 
 impl LiveSettings {
+    /// The destinations of a stored instance of the class, of whose sender nothing but the calling AE title is known, by name.
+    pub fn assumed_destinations(&self, calling: &str, sop_class: &str) -> Arc<[String]> {
+        let access = &self.access;
+        match access.rules.may_have_allowed(calling, sop_class).and_then(|index| access.terms.get(index)) {
+            Some(terms) => Arc::clone(&terms.deliver_to),
+            None if access.rules.list().is_empty() => Arc::clone(&self.delivery.default_to),
+            None => Arc::default(),
+        }
+    }
+
     /// The part of the budget that datasets cannot take, beside the floors, in bytes: TLS of all associations, and presentation
     /// contexts.
     pub(crate) fn control_reserve_bytes(&self) -> u64 {
@@ -123,11 +162,13 @@ pub struct Terms {
     pub placement: Option<Arc<Placement>>,
     /// Whether peers under the rule may ask for storage commitment.
     pub commitment: bool,
+    /// The destinations of the instances, by name.
+    pub deliver_to: Arc<[String]>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { max_associations: None, placement: None, commitment: true }
+        Self { max_associations: None, placement: None, commitment: true, deliver_to: Arc::default() }
     }
 }
 

@@ -11,13 +11,16 @@ use tidegate_memory::{AllocatorStatistics, MemoryBudget};
 use tidegate_storage::{Placement, Store};
 use tokio::sync::watch;
 
+use super::children;
 use super::live::Live;
 use super::phase::Phase;
 use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
-use crate::catalogue::{self, CatalogueSink, RootDisk};
+use crate::catalogue::deliveries::Deliveries;
+use crate::catalogue::{self, Assumed, CatalogueSink, RootDisk};
 use crate::commitment;
 use crate::committed::{Sink, Sinks};
+use crate::delivery;
 use crate::elements::Catalogued;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
@@ -55,6 +58,8 @@ pub struct Shared {
     pub(crate) catalogue: Option<Arc<catalogue::Shared>>,
     /// Storage commitment; `None`: there is none without the catalogue.
     pub(crate) commitment: Option<Arc<commitment::Shared>>,
+    /// Delivery to destinations, whose queues are in the catalogue.
+    pub(crate) delivery: Arc<delivery::Shared>,
 }
 
 impl Shared {
@@ -100,6 +105,7 @@ impl Shared {
             sinks: Sinks::new(sinks),
             catalogue,
             commitment,
+            delivery: delivery::Shared::new(live.clone()),
             live,
         };
         shared.apply_limits();
@@ -182,14 +188,25 @@ impl Shared {
         let shared = self.catalogue.clone()?;
         let node = self.clone();
         let (store, keeps_patients) = (self.store.clone(), shared.settings.keeps_patients);
-        let of_root = store.clone();
+        let (of_root, live) = (store.clone(), self.live.clone());
+        let (of_retention, requests) = (self.live.clone(), self.commitment.clone());
+        let retention = catalogue::retention::Env {
+            settings: Box::new(move || of_retention.get().retention),
+            store: self.store.clone(),
+            are_awaited: Box::new(move |uids| {
+                requests.as_ref().map_or(Ok(vec![false; uids.len()]), |it| it.are_awaited(uids))
+            }),
+            gauges: self.gauges.clone(),
+        };
+        let assumed: Assumed = Arc::new(move |calling, class| live.get().assumed_destinations(calling, class));
         Some(catalogue::actor::Env {
             shared,
             budget: self.budget.clone(),
             mailbox: self.mailbox.clone(),
             is_measured: Box::new(move || node.baseline.is_set()),
             root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
-            open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
+            open_disk: Box::new(move || RootDisk::new(&store, keeps_patients, assumed.clone())),
+            retention: Some(retention),
         })
     }
 
@@ -215,9 +232,33 @@ impl Shared {
         })
     }
 
+    /// The environment of a destination, if there is a catalogue.
+    pub(crate) fn delivery_env(self: &Arc<Self>, name: &str) -> Option<delivery::actor::Env> {
+        let catalogue = self.catalogue.clone()?;
+        let node = self.clone();
+        Some(delivery::actor::Env {
+            name: name.to_owned(),
+            shared: self.delivery.clone(),
+            live: self.live.clone(),
+            store: self.store.clone(),
+            catalogue: catalogue.settings.path.clone(),
+            deliveries: Deliveries::new(catalogue, self.budget.clone()),
+            gauges: self.gauges.clone(),
+            budget: self.budget.clone(),
+            phase: self.phase.subscribe(),
+            is_measured: Box::new(move || node.baseline.is_set()),
+        })
+    }
+
     /// The environment of the supervisor.
-    pub(crate) fn supervisor_env(&self) -> supervisor::Env {
+    pub(crate) fn supervisor_env(self: &Arc<Self>) -> supervisor::Env {
+        let (delivery, has_catalogue, node) = (self.delivery.clone(), self.catalogue.is_some(), self.clone());
+        let names = move || if has_catalogue { delivery.names() } else { Vec::new() };
         supervisor::Env {
+            destinations: supervisor::Destinations {
+                names: Box::new(move || names().iter().map(|name| children::destination_name(name)).collect()),
+                spec: Box::new(move |child| children::destination_spec(&node, child)),
+            },
             live: self.live.clone(),
             gauges: self.gauges.clone(),
             mailbox: self.mailbox.clone(),

@@ -9,6 +9,7 @@
 //! | [`limits`] | restart intensity and backoff, as functions of time |
 //! | [`spec`] | the specification of a child: how it is started and restarted |
 //! | [`service`] | a child from outside this crate, such as a surface for operators |
+//! | [`status`] | what operators see of a child |
 //! | [`supervisor`] | the actor that advances the tree and acts on the result |
 //! | [`threads`] | the association threads, and the associations on each |
 //! | [`tree`] | the states of all children, advanced by looks at given instants |
@@ -19,6 +20,7 @@ pub(crate) mod limits;
 pub(crate) mod liveness;
 pub mod service;
 pub(crate) mod spec;
+pub mod status;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
 pub(crate) mod tree;

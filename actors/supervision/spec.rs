@@ -17,7 +17,7 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 pub(crate) enum Restart {
     /// Restarted after every end, unless it was asked to stop.
     Permanent,
-    /// Restarted after an abnormal end: the catalogue, storage commitment, and surfaces for operators.
+    /// Restarted after an abnormal end: the catalogue, storage commitment, destinations, and surfaces for operators.
     Transient,
     /// Never restarted: associations.
     Temporary,
@@ -47,6 +47,8 @@ pub enum Group {
     Writers,
     /// The threads that serve associations.
     AssociationThreads,
+    /// The destinations, a child each. They stop before the catalogue, which enters their last outcomes.
+    Delivery,
     /// The listener.
     Listener,
     /// Surfaces for operators.
@@ -60,16 +62,19 @@ pub(crate) enum Escalation {
     Node,
     /// The group is given up; the node continues without it.
     Group,
+    /// The child is given up; the others of its group have a limit of their own each.
+    Child,
 }
 
 impl Group {
     /// Every group, in start order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Statistics,
         Self::Catalogue,
         Self::Commitment,
         Self::Writers,
         Self::AssociationThreads,
+        Self::Delivery,
         Self::Listener,
         Self::Admin,
     ];
@@ -82,6 +87,7 @@ impl Group {
             Self::Commitment => "commitment",
             Self::Writers => "writers",
             Self::AssociationThreads => "association_threads",
+            Self::Delivery => "delivery",
             Self::Listener => "listener",
             Self::Admin => "admin",
         }
@@ -92,6 +98,7 @@ impl Group {
         match self {
             Self::Statistics | Self::Writers | Self::AssociationThreads | Self::Listener => Escalation::Node,
             Self::Catalogue | Self::Commitment | Self::Admin => Escalation::Group,
+            Self::Delivery => Escalation::Child,
         }
     }
 }

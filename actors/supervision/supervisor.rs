@@ -17,7 +17,8 @@ use tracing::{error, warn};
 use super::exit::Exit;
 use super::liveness::names_of;
 use super::spec::{ChildSpec, Group, Restart};
-use super::tree::{ChildStatus, Ended, Failure, Look, Next, Tree};
+use super::status::ChildStatus;
+use super::tree::{Ended, Failure, Look, Next, Tree};
 use crate::fault;
 use crate::gauges::Gauges;
 use crate::gauges::activity::EndCause;
@@ -60,6 +61,14 @@ pub(crate) struct Env {
     pub(crate) mailbox: Arc<WriterMailbox>,
     pub(crate) budget: MemoryBudget,
     pub(crate) store: Store,
+    pub(crate) destinations: Destinations,
+}
+
+/// The children that come and go with the settings.
+pub(crate) struct Destinations {
+    /// Their names at the moment.
+    pub(crate) names: Box<dyn Fn() -> Vec<String> + Send>,
+    pub(crate) spec: Box<dyn Fn(&str) -> ChildSpec + Send>,
 }
 
 /// The actor that watches and restarts the children.
@@ -113,6 +122,8 @@ impl Supervisor {
         fault::point("supervisor");
         self.note_stall();
         let now = self.clock.look(Instant::now());
+        let Destinations { names, spec } = &self.env.destinations;
+        self.tree.keep(Group::Delivery, &names(), spec, now);
         let Look { ended, failure } = self.tree.look(now, &self.env.live.get().supervision);
         for ended in &ended {
             self.record(ended);
@@ -186,6 +197,7 @@ impl Supervisor {
             Next::Restart(delay) => ("restart", Some(delay.as_millis() as u64)),
             Next::Nothing => ("nothing", None),
             Next::GroupGivenUp => ("its group is given up", None),
+            Next::ChildGivenUp => ("it is given up", None),
             Next::NodeGoesDown => ("the node goes down", None),
         };
         let panic = match exit {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -81,9 +82,10 @@ impl AssociationThreads {
         account: u64,
         thread: usize,
         port: Port,
-        socket: &TcpStream,
+        socket: &impl AsFd,
     ) -> std::io::Result<Assignment> {
-        let entry = Entry { thread, port, socket: Arc::new(socket.try_clone()?) };
+        let second = socket.as_fd().try_clone_to_owned()?;
+        let entry = Entry { thread, port, socket: Arc::new(second.into()) };
         let socket = Arc::downgrade(&entry.socket);
         self.entries.lock().insert(account, entry);
         Ok(Assignment { threads: self.clone(), account, socket })

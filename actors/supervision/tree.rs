@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::limits::{Backoff, Intensity, RestartLimit, SupervisionSettings};
 use super::liveness::{HeldWork, LivenessView, MessageKind, liveness};
 use super::spec::{ChildSpec, Escalation, Group, Restart};
+use super::status::{ChildState, ChildStatus};
 
 /// A child that is not ready this long after its start counts as hung.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +39,8 @@ pub(crate) enum Next {
     Nothing,
     /// Its group is given up.
     GroupGivenUp,
+    /// It is given up.
+    ChildGivenUp,
     /// The node stops.
     NodeGoesDown,
 }
@@ -72,53 +75,6 @@ pub enum Failure {
     Supervisor(Exit),
 }
 
-/// The status of a child at one moment.
-#[derive(Clone, Debug)]
-pub struct ChildStatus {
-    /// Name in the log, such as `writer-3`.
-    pub name: String,
-    /// Its group.
-    pub group: Group,
-    /// Its state.
-    pub state: ChildState,
-    /// Time since its start, in milliseconds; 0 if it does not run.
-    pub uptime_ms: u64,
-    /// Time with work and without progress.
-    pub quiet_ms: u64,
-    /// Number of restarts.
-    pub restarts: u64,
-    /// Its last end.
-    pub last_exit: Option<String>,
-}
-
-/// The state of a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChildState {
-    /// Started, not ready yet.
-    Starting,
-    /// Ready.
-    Running,
-    /// Ended, waits for its restart.
-    Restarting,
-    /// Asked to stop.
-    Stopping,
-    /// Ended for good.
-    Down,
-}
-
-impl ChildState {
-    /// Name in lists.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Restarting => "restarting",
-            Self::Stopping => "stopping",
-            Self::Down => "down",
-        }
-    }
-}
-
 /// The result of a look.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
@@ -134,6 +90,8 @@ pub(crate) struct Tree {
     intensities: [Intensity; Group::ALL.len()],
     /// Groups started so far.
     begun: usize,
+    /// Groups that were stopped for good.
+    stopped: Vec<Group>,
     /// Fenced children that have not ended since.
     fenced: Vec<LivenessView>,
     restarts: u64,
@@ -145,6 +103,10 @@ pub(crate) struct Tree {
 struct Child {
     spec: ChildSpec,
     state: State,
+    /// It goes when it is down.
+    is_dismissed: bool,
+    /// Its own restarts, where its group has no limit in common.
+    intensity: Intensity,
     backoff: Backoff,
     was_ready: bool,
     restarts: u64,
@@ -180,18 +142,11 @@ struct End {
 impl Tree {
     /// A tree of children, none of them started. `changed` is notified when a look is due.
     pub(crate) fn new(specs: Vec<ChildSpec>, changed: Arc<Notify>) -> Self {
-        let child = |spec| Child {
-            spec,
-            state: State::Down,
-            backoff: Backoff::default(),
-            was_ready: false,
-            restarts: 0,
-            last_exit: None,
-        };
         Self {
-            children: specs.into_iter().map(child).collect(),
+            children: specs.into_iter().map(Child::new).collect(),
             intensities: Default::default(),
             begun: 0,
+            stopped: Vec::new(),
             fenced: Vec::new(),
             restarts: 0,
             failed: false,
@@ -219,6 +174,27 @@ impl Tree {
         self.begun == Group::ALL.len() && self.children.iter().all(|child| child.was_ready)
     }
 
+    /// Has the children of a group be those with these `names`: others are asked to stop, and go; new ones are made by `spec`, and start with the
+    /// next look. Does nothing before the group has started, or once it is stopped.
+    pub(crate) fn keep(&mut self, group: Group, names: &[String], spec: impl Fn(&str) -> ChildSpec, now: Instant) {
+        if self.stopped.contains(&group) || !Group::ALL[..self.begun].contains(&group) {
+            return;
+        }
+        for child in self.children.iter_mut().filter(|child| child.spec.group == group) {
+            // One whose name returns before it is down is replaced when it is.
+            if !child.is_dismissed && !names.contains(&child.spec.name) {
+                child.is_dismissed = true;
+                child.stop(now);
+            }
+        }
+        self.children.retain(|child| !(child.is_dismissed && matches!(child.state, State::Down)));
+        for name in names {
+            if !self.children.iter().any(|child| child.spec.name == *name) {
+                self.children.push(Child { state: State::Waiting { until: now }, ..Child::new(spec(name)) });
+            }
+        }
+    }
+
     /// Whether no child of the group runs or will.
     pub(crate) fn is_down(&self, group: Group) -> bool {
         self.children.iter().all(|child| child.spec.group != group || matches!(child.state, State::Down))
@@ -227,6 +203,7 @@ impl Tree {
     /// Asks the children of a group to stop. Later looks find when they have ended or are given up. No group is started any more.
     pub(crate) fn stop(&mut self, group: Group, now: Instant) {
         self.begun = Group::ALL.len();
+        self.stopped.push(group);
         self.stop_children(group, now);
     }
 
@@ -338,8 +315,13 @@ impl Tree {
             return Next::Nothing;
         }
         let group = child.spec.group;
-        if self.intensities[group as usize].exceeds(now, limits.restarts) {
+        let intensity = match group.escalation() {
+            Escalation::Child => &mut child.intensity,
+            Escalation::Node | Escalation::Group => &mut self.intensities[group as usize],
+        };
+        if intensity.exceeds(now, limits.restarts) {
             match group.escalation() {
+                Escalation::Child => return Next::ChildGivenUp,
                 Escalation::Group => {
                     self.stop_children(group, now);
                     return Next::GroupGivenUp;
@@ -362,6 +344,19 @@ impl Tree {
 }
 
 impl Child {
+    fn new(spec: ChildSpec) -> Self {
+        Self {
+            spec,
+            state: State::Down,
+            is_dismissed: false,
+            intensity: Intensity::default(),
+            backoff: Backoff::default(),
+            was_ready: false,
+            restarts: 0,
+            last_exit: None,
+        }
+    }
+
     fn status(&self, now: Instant) -> ChildStatus {
         let (state, running) = match &self.state {
             State::Down => (ChildState::Down, None),

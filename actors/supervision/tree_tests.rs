@@ -330,3 +330,61 @@ async fn a_child_asked_to_stop_has_its_grace_and_is_given_up_after_it() {
     assert_eq!((ended.len(), ended[0].next, puppet.starts()), (1, Next::Nothing, 1));
     assert!(tree.is_down(Group::Writers));
 }
+
+#[tokio::test(start_paused = true)]
+async fn children_come_and_go_with_the_settings_and_each_has_a_limit_of_its_own() {
+    let puppets: [Puppet; 3] = Default::default();
+    let names = ["delivery-a", "delivery-b", "delivery-c"].map(str::to_owned);
+    let spec = |name: &str| {
+        let at = names.iter().position(|other| other == name).unwrap();
+        puppets[at].spec(name, Group::Delivery, Restart::Transient)
+    };
+    let starts = || puppets.each_ref().map(Puppet::starts);
+    let mut tree = Tree::new(Vec::new(), Arc::default());
+    tree.keep(Group::Delivery, &names[..1], spec, Instant::now());
+    look(&mut tree);
+    assert_eq!(starts(), [0; 3], "the group had not started");
+    tree.keep(Group::Delivery, &names[..2], spec, Instant::now());
+    look(&mut tree);
+    assert_eq!(starts(), [1, 1, 0]);
+
+    // One that dies again and again is given up. The other has restarts of its own.
+    for _ in 0..3 {
+        puppets[0].panic();
+        assert!(matches!(look(&mut tree).ended[0].next, Next::Restart(_)));
+        advance(Duration::from_secs(1)).await;
+        look(&mut tree);
+    }
+    puppets[0].panic();
+    let last = look(&mut tree);
+    assert_eq!((last.ended[0].next, last.failure), (Next::ChildGivenUp, None));
+    puppets[1].panic();
+    assert!(matches!(look(&mut tree).ended[0].next, Next::Restart(_)));
+
+    // One goes, another comes, and the first of them returns before it is down.
+    tree.keep(Group::Delivery, &names[2..], spec, Instant::now());
+    look(&mut tree);
+    assert_eq!(starts(), [4, 2, 1]);
+    assert_eq!(tree.children(Instant::now()).len(), 2, "the one that was given up is gone, the other is stopping");
+    tree.keep(Group::Delivery, &names[1..], spec, Instant::now());
+    look(&mut tree);
+    assert_eq!(starts(), [4, 2, 1], "not two of one name");
+    let child = puppets[1].child();
+    child.finish();
+    drop(child);
+    for _ in 0..2 {
+        assert!(look(&mut tree).ended.is_empty());
+        tree.keep(Group::Delivery, &names[1..], spec, Instant::now());
+    }
+    look(&mut tree);
+    assert_eq!(starts(), [4, 3, 1]);
+
+    // A group that is stopped has no children any more.
+    tree.stop(Group::Delivery, Instant::now());
+    tree.keep(Group::Delivery, &names, spec, Instant::now());
+    for puppet in &puppets[1..] {
+        puppet.child().finish();
+    }
+    look(&mut tree);
+    assert!(tree.is_down(Group::Delivery));
+}

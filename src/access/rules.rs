@@ -160,6 +160,17 @@ impl Rules {
         Err(Refused { rule: None, because: self.nearest(requestor) })
     }
 
+    /// The first rule that may have allowed an instance of the class from that calling AE title, when nothing else is known of its sender: the
+    /// instance was stored, so a rule has allowed it, and criteria of the called AE title, the address and the certificate count as met.
+    pub fn may_have_allowed(&self, calling: &str, sop_class: &str) -> Option<usize> {
+        let may = |rule: &Rule| {
+            let titles = &rule.criteria.calling;
+            let is_met = titles.is_empty() || titles.iter().any(|pattern| pattern.matches(calling));
+            rule.allows && is_met && rule.stores(sop_class)
+        };
+        self.0.iter().position(may)
+    }
+
     /// The single criterion that keeps some rule from admitting the requestor.
     fn nearest(&self, requestor: &Requestor<'_>) -> Option<Criterion> {
         let lacks = |wanted| self.0.iter().any(|rule| rule.allows && rule.fails_only_at(requestor, wanted));

@@ -35,5 +35,12 @@ pub(super) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
     page.gauges("catalogue_work_progress", help, None, &["kind"], by_kind.map(|(kind, count)| ([kind], count)))?;
     let seconds = state.work.as_ref().map_or(0.0, |work| work.took.as_secs_f64());
     page.gauge("catalogue_work_duration", "How long it has taken", SECONDS, seconds)?;
-    page.gauge("catalogue", "File of the catalogue with its log", BYTES, state.bytes)
+    page.gauge("catalogue", "File of the catalogue with its log", BYTES, state.bytes)?;
+    let retention = state.retention;
+    page.counter("retention_deleted_files", "Delivered files that were deleted", None, retention.deleted_files)?;
+    page.counter("retention_deleted", "Bytes of delivered files that were deleted", BYTES, retention.deleted_bytes)?;
+    let help = "Delivered files that could not be deleted, each time";
+    page.counter("retention_not_deleted_files", help, None, retention.not_deleted)?;
+    let help = "1 if the files have more bytes than retention.max_bytes, and none of them may be deleted";
+    page.gauge("retention_blocked", help, None, u64::from(retention.is_blocked))
 }

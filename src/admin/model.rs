@@ -139,6 +139,7 @@ pub(crate) struct Leased {
     pub(crate) spooling: u64,
     pub(crate) catalogue: u64,
     pub(crate) commitment: u64,
+    pub(crate) delivery: u64,
     pub(crate) admin: u64,
 }
 
@@ -310,6 +311,7 @@ impl Leased {
             spooling: bytes.get(Stage::Spooling),
             catalogue: bytes.get(Stage::Catalogue),
             commitment: bytes.get(Stage::Commitment),
+            delivery: bytes.get(Stage::Delivery),
             admin: bytes.get(Stage::Admin),
         }
     }

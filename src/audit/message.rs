@@ -46,6 +46,7 @@ const CONFIGURED: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110129", "Security Configuration")), action: 'E' };
 const NODE: Kind =
     Kind { id: ("110113", "Security Alert"), type_code: Some(("110126", "Node Authentication")), action: 'E' };
+const DELETED: Kind = Kind { id: ("110105", "DICOM Study Deleted"), type_code: None, action: 'D' };
 const QUERY: Kind = Kind { id: ("110112", "Query"), type_code: None, action: 'E' };
 const LOGIN: Kind = Kind { id: ("110114", "User Authentication"), type_code: Some(("110122", "Login")), action: 'E' };
 
@@ -98,6 +99,13 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
         AuditEvent::KeptBoth { peer, study } => {
             out.event(&KEPT_BOTH, &at, Outcome::Success, "instances stored beside others with the same UIDs");
             out.transfer(peer, study, origin);
+        }
+        // Some instances of a study go at a time: the description says so (PS3.15 §A.5.3.8).
+        AuditEvent::Deleted { study } => {
+            out.event(&DELETED, &at, Outcome::Success, "instances of the study deleted, which are delivered");
+            out.node(origin, APPLICATION);
+            out.source(origin);
+            out.study(study);
         }
         AuditEvent::Commitment { peer, transaction_uid, step } => {
             let (outcome, described) = committed(*step, transaction_uid);
@@ -233,6 +241,10 @@ impl Xml {
         self.peer(peer, SOURCE);
         self.node(origin, DESTINATION);
         self.source(origin);
+        self.study(study);
+    }
+
+    fn study(&mut self, study: &AuditStudy) {
         self.object(&study.uid, "2", "3", ("110180", "Study Instance UID"), &study.sop_classes);
         self.object(&study.patient_id, "1", "1", ("2", "Patient Number"), &[]);
     }

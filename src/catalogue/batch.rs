@@ -6,6 +6,9 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, Row, params};
 
+use crate::catalogue::Again;
+use crate::delivery::duties::{Duties, Item};
+use crate::delivery::{DeliveryNote, Slot, notes};
 use crate::ids::{Ids, RecordIds, find_directory};
 use crate::place::{Bytes, Place, kept_name};
 use crate::record::{Record, State};
@@ -30,7 +33,10 @@ pub(crate) enum Reports {
     /// From those who stored the files. They may be late: the file may be gone, and a catch-up may have seen that.
     Late,
     /// From the disk, just now.
-    Current,
+    Current {
+        /// When.
+        at_ms: i64,
+    },
 }
 
 /// A transaction, and the sums that are written once at its end.
@@ -44,6 +50,7 @@ pub(crate) struct Batch<'a> {
     sources: HashSet<(i64, i64)>,
     /// It is the one statement that every record needs: finding it in the cache each time costs a tenth of a record.
     insertion: Option<CachedStatement<'a>>,
+    pub(crate) duties: Duties<'a>,
     pub(crate) entered: Entered,
 }
 
@@ -71,6 +78,7 @@ impl Times {
 }
 
 /// The row of a file, as far as a record is held against it.
+#[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) id: i64,
     series: i64,
@@ -95,7 +103,7 @@ macro_rules! known {
 }
 
 impl Known {
-    fn read(row: &Row<'_>) -> Result<Self> {
+    pub(crate) fn read(row: &Row<'_>) -> Result<Self> {
         Ok(Self {
             id: row.get(0)?,
             series: row.get(1)?,
@@ -135,8 +143,8 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn new(db: &'a Connection, ids: &'a mut Ids, keeps_patients: bool, reports: Reports) -> Self {
         let (series, studies, sources) = (HashMap::new(), HashMap::new(), HashSet::new());
-        let (insertion, entered) = (None, Entered::default());
-        Self { db, ids, keeps_patients, reports, series, studies, sources, insertion, entered }
+        let (insertion, duties, entered) = (None, Duties::new(db), Entered::default());
+        Self { db, ids, keeps_patients, reports, series, studies, sources, insertion, duties, entered }
     }
 
     /// The stamp of a directory has been set.
@@ -154,10 +162,11 @@ impl<'a> Batch<'a> {
         if !name.is_empty() && !ids.directory_has_named {
             self.ids.note_named(place.directory);
         }
-        if self.insert(record, name, ids)? {
+        if self.insert(record, name, &ids)? {
             self.entered.new += 1;
+            self.owe_first(record, &ids)?;
         } else {
-            let update = self.update(record, name, ids)?;
+            let update = self.update(record, name, &ids)?;
             let count = if update == Update::Changed { &mut self.entered.changed } else { &mut self.entered.unchanged };
             *count += 1;
             if update == Update::Nothing {
@@ -180,7 +189,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Whether the file was not known.
-    fn insert(&mut self, record: &Record, name: &[u8], ids: RecordIds) -> Result<bool> {
+    fn insert(&mut self, record: &Record, name: &[u8], ids: &RecordIds) -> Result<bool> {
         let sql = "INSERT OR IGNORE INTO instance
             (series, uid, directory, name, kind, number, bytes, digest, received_ms, modified_ns, arrival, state)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)";
@@ -195,7 +204,7 @@ impl<'a> Batch<'a> {
             record.digest.map(u128::to_be_bytes),
             record.received_ms,
             record.modified_ns,
-            ids.arrival.map(|arrival| arrival.id)
+            ids.arrival.as_ref().map(|arrival| arrival.id)
         ];
         let insertion = match &mut self.insertion {
             Some(insertion) => insertion,
@@ -212,16 +221,17 @@ impl<'a> Batch<'a> {
     }
 
     /// Makes the row of a known file say what the record says.
-    fn update(&mut self, record: &Record, name: &[u8], ids: RecordIds) -> Result<Update> {
+    fn update(&mut self, record: &Record, name: &[u8], ids: &RecordIds) -> Result<Update> {
         let sql = known!("WHERE uid = ?1 AND directory = ?2 AND name = ?3");
         let key = params![record.sop_instance_uid.as_bytes(), ids.directory, Bytes(name)];
         let known = self.db.prepare_cached(sql)?.query_row(key, Known::read)?;
-        let is_same_file = known.state == State::Present
-            && known.bytes == record.bytes
+        let is_same_content = known.bytes == record.bytes
             && (known.digest.is_none() || record.digest.is_none() || known.digest == record.digest);
+        let is_same_file = known.state == State::Present && is_same_content;
+        self.owe_again(record, ids, &known, is_same_content)?;
         // Of one file that is reported twice, the first report stands, and a later one adds what it did not say. Who stored the file knows
         // more of its sender than the file, which may have no receipt.
-        let arrival = ids.arrival.map(|arrival| arrival.id);
+        let arrival = ids.arrival.as_ref().map(|arrival| arrival.id);
         let is_first = known.arrival.is_some() && !(self.reports == Reports::Late && known.modified_ns.is_some());
         let (received_ms, arrival) = match is_same_file {
             true if is_first || arrival.is_none() => (known.received_ms, known.arrival),
@@ -255,6 +265,56 @@ impl<'a> Batch<'a> {
         Ok(if says_no_other { Update::Completed } else { Update::Changed })
     }
 
+    /// When what is owed now is owed since. What was read from the disk may have been received long ago.
+    fn owed_ms(&self, record: &Record) -> i64 {
+        match self.reports {
+            Reports::Late => record.received_ms,
+            Reports::Current { at_ms } => at_ms,
+        }
+    }
+
+    /// A file that was not known owes a delivery to each destination of its origin.
+    fn owe_first(&mut self, record: &Record, ids: &RecordIds) -> Result<()> {
+        let Some(arrival) = ids.arrival.as_ref().filter(|arrival| !arrival.destinations.is_empty()) else {
+            return Ok(());
+        };
+        let slot = slot(self.db.last_insert_rowid(), ids.study, ids.series, record.instance_number);
+        let (item, owed_ms) = (Item { slot, bytes: clamped(record.bytes) }, self.owed_ms(record));
+        self.duties.add(&arrival.destinations, item, owed_ms)
+    }
+
+    /// A known file came again. `known` is what its row has so far.
+    fn owe_again(&mut self, record: &Record, ids: &RecordIds, known: &Known, is_same_content: bool) -> Result<()> {
+        let is_as_known = (known.series, known.number) == (ids.series, record.instance_number);
+        let is_settled = known.state == State::Present && is_same_content && is_as_known;
+        let arrival = ids.arrival.as_ref().filter(|arrival| {
+            // A file that was entered with its sender owes what that said, and the rules of today say nothing about what is known.
+            let is_assumed = record.origin.as_ref().is_some_and(|origin| origin.is_assumed());
+            !arrival.destinations.is_empty() && !(is_settled && (is_assumed || known.arrival == Some(arrival.id)))
+        });
+        if is_settled && arrival.is_none() {
+            return Ok(());
+        }
+        let destinations = arrival.map_or(&[][..], |arrival| &arrival.destinations);
+        let owed_ms = self.owed_ms(record);
+        let slot = slot(known.id, ids.study, ids.series, record.instance_number);
+        let (former, item) = (self.item(known)?, Item { slot, bytes: clamped(record.bytes) });
+        if !is_same_content {
+            return self.duties.owe_anew(destinations, former, item, owed_ms);
+        }
+        if former.slot != item.slot {
+            self.duties.relocate(former, item)?;
+        }
+        self.duties.owe(destinations, item, owed_ms).map(drop)
+    }
+
+    /// A known file, as far as deliveries are concerned.
+    pub(crate) fn item(&self, known: &Known) -> Result<Item> {
+        let sql = "SELECT study FROM series WHERE id = ?1";
+        let study = self.db.prepare_cached(sql)?.query_row([known.series], |row| row.get(0))?;
+        Ok(Item { slot: slot(known.id, study, known.series, known.number), bytes: clamped(known.bytes) })
+    }
+
     fn take_away(&mut self, known: &Known) {
         let change = self.series.entry(known.series).or_default();
         if known.state == State::Present {
@@ -282,6 +342,34 @@ impl<'a> Batch<'a> {
         others.iter().try_for_each(|known| self.end(known, State::Gone, record.received_ms))
     }
 
+    /// A file came again: it is owed to the destinations of its sender that it neither owes nor has had.
+    pub(crate) fn come_again(&mut self, again: &Again) -> Result<()> {
+        let destinations = self.ids.destinations(self.db, &again.origin)?;
+        if destinations.is_empty() {
+            return Ok(());
+        }
+        match find(self.db, &again.path)? {
+            Some(known) if known.state == State::Present => {
+                let item = self.item(&known)?;
+                self.duties.owe(&destinations, item, again.at_ms).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes outcomes of deliveries. How many were about deliveries that are as they were.
+    pub(crate) fn note(&mut self, notes: &[&DeliveryNote]) -> Result<u64> {
+        if notes.is_empty() {
+            return Ok(0);
+        }
+        let generation = notes::generation(self.db)?;
+        let mut noted = 0;
+        for note in notes.iter().filter(|note| note.generation == generation) {
+            noted += u64::from(notes::enter(&mut self.duties, self.db, note)?);
+        }
+        Ok(noted)
+    }
+
     /// Ends the file at `path`: it is not there any more. Whether it was, by the catalogue.
     pub(crate) fn end_path(&mut self, path: &Path, state: State, at_ms: i64) -> Result<bool> {
         match find(self.db, path)? {
@@ -290,17 +378,35 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Forgets that a file is about to be removed. Whether it was.
+    pub(crate) fn stop_releasing(&mut self, instance: i64) -> Result<bool> {
+        let sql = "DELETE FROM releasing WHERE instance = ?1";
+        Ok(self.db.prepare_cached(sql)?.execute([instance])? > 0)
+    }
+
     fn end(&mut self, known: &Known, state: State, at_ms: i64) -> Result<()> {
+        // The node may have ended between the removal and its note.
+        let state = if self.stop_releasing(known.id)? { State::Released } else { state };
         let sql = "UPDATE instance SET state = ?2, ended_ms = ?3 WHERE id = ?1";
         self.db.prepare_cached(sql)?.execute((known.id, state.number(), at_ms))?;
         self.take_away(known);
         self.series.entry(known.series).or_default().gone += 1;
-        Ok(())
+        if !self.duties.are_used()? {
+            return Ok(());
+        }
+        let item = self.item(known)?;
+        if state == State::Released { self.duties.absolve(item) } else { self.duties.bury(item, at_ms) }
+    }
+
+    /// The change of the bytes of all files that are there.
+    pub(crate) fn more_bytes(&self) -> i64 {
+        self.series.values().map(|change| change.bytes).sum()
     }
 
     /// Writes the sums.
     pub(crate) fn finish(self) -> Result<Entered> {
-        let Self { db, series, studies, sources, entered, .. } = self;
+        let Self { db, series, studies, sources, duties, entered, .. } = self;
+        duties.finish()?;
         let sql = "UPDATE series SET instances = instances + ?2, bytes = bytes + ?3, gone = gone + ?4,
             first_ms = min(first_ms, ifnull(?5, first_ms)), last_ms = max(last_ms, ifnull(?6, last_ms)) WHERE id = ?1";
         for (id, Change { instances, bytes, gone, times }) in series {
@@ -347,6 +453,10 @@ pub(crate) fn uid_of(db: &Connection, id: i64) -> Result<Option<PackedUid>> {
         .query_row([id], |row| Ok(PackedUid::from_bytes(row.get_ref(0)?.as_bytes()?)))
         .optional()?;
     Ok(uid.and_then(std::result::Result::ok))
+}
+
+fn slot(instance: i64, study: i64, series: i64, number: Option<i64>) -> Slot {
+    Slot { study, series, number: number.unwrap_or(0), instance }
 }
 
 /// Bytes as a column holds them.

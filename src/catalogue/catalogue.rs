@@ -1,14 +1,16 @@
 //! The writer.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 use tidegate_database::{Error, Writer};
 
 use crate::batch::{Batch, Entered, Reports, find};
+use crate::delivery::DeliveryNote;
 use crate::ids::Ids;
 use crate::open::DESIGN;
-use crate::record::{Record, State};
+use crate::record::{Origin, Record, State};
 
 /// Whether the catalogue has ever kept patients.
 const PATIENTS: &str = "patients";
@@ -28,12 +30,38 @@ pub struct Catalogue {
     file: Writer,
     ids: Ids,
     keeps_patients: bool,
+    /// Transactions so far that have changed a delivery.
+    delivery_changes: u64,
+    /// Bytes of the files that are there, once they were asked for.
+    stored_bytes: Option<i64>,
 }
 
 impl std::fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Catalogue").field("path", &self.path()).finish_non_exhaustive()
     }
+}
+
+/// What is entered in one transaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct News<'a> {
+    /// Files.
+    pub records: &'a [Record],
+    /// Files that were stored before, and came again.
+    pub again: &'a [Again],
+    /// Outcomes of deliveries.
+    pub notes: &'a [&'a DeliveryNote],
+}
+
+/// A file that was stored before, and came again with the same content.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// Below the root.
+    pub path: PathBuf,
+    /// Who has sent it now.
+    pub origin: Arc<Origin>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// A time in which instances were stored and not entered.
@@ -58,7 +86,13 @@ impl Catalogue {
     /// # Errors
     /// Any: see [`Error::remedy`]. A file that is damaged, newer, in use or another program's is left as it is.
     pub fn open(path: &Path, keeps_patients: bool) -> Result<Self, Error> {
-        let mut catalogue = Self { file: Writer::open(&DESIGN, path)?, ids: Ids::default(), keeps_patients };
+        let mut catalogue = Self {
+            file: Writer::open(&DESIGN, path)?,
+            ids: Ids::default(),
+            keeps_patients,
+            delivery_changes: 0,
+            stored_bytes: None,
+        };
         let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
         if !keeps_patients {
             catalogue.file.remove_set_aside()?;
@@ -124,12 +158,53 @@ impl Catalogue {
     /// Enters files. What is known already changes nothing, so a record may come twice, and in any order with the same record read from the
     /// disk; a file that was gone is there again.
     pub fn enter(&mut self, records: &[Record]) -> Result<Entered, Error> {
+        self.enter_news(&News { records, ..News::default() }).map(|(entered, _)| entered)
+    }
+
+    /// Enters all news in one transaction. Also how many notes were about deliveries that are as they were when they were read: a note may come
+    /// twice, and one of another catalogue or about what has changed since means nothing.
+    pub fn enter_news(&mut self, news: &News<'_>) -> Result<(Entered, u64), Error> {
+        let News { records, again, notes } = *news;
         let last_ms = records.iter().map(|record| record.received_ms).max();
-        let ((), entered) = self.transact(|batch| {
+        let (noted, entered) = self.transact(|batch| {
             records.iter().try_for_each(|record| batch.enter(record))?;
-            last_ms.map_or(Ok(()), |last_ms| set_mark(batch.db(), LAST_RECORD, last_ms))
+            last_ms.map_or(Ok(()), |last_ms| set_mark(batch.db(), LAST_RECORD, last_ms))?;
+            again.iter().try_for_each(|again| batch.come_again(again))?;
+            batch.note(notes)
         })?;
-        Ok(entered)
+        Ok((entered, noted))
+    }
+
+    /// Notes the outcomes of deliveries: [`enter_news`](Self::enter_news) with nothing else.
+    pub fn note_deliveries(&mut self, notes: &[DeliveryNote]) -> Result<u64, Error> {
+        let notes: Vec<_> = notes.iter().collect();
+        self.enter_news(&News { notes: &notes, ..News::default() }).map(|(_, noted)| noted)
+    }
+
+    /// Bytes of the files that are there, by the catalogue. The first call reads the rows of all series.
+    ///
+    /// # Errors
+    /// Those of a question.
+    pub fn stored_bytes(&mut self) -> Result<u64, Error> {
+        let bytes = match self.stored_bytes {
+            Some(bytes) => bytes,
+            None => {
+                let sql = "SELECT ifnull(sum(bytes), 0) FROM series";
+                self.connection().query_row(sql, [], |row| row.get(0)).map_err(DESIGN.sqlite(self.path()))?
+            }
+        };
+        self.stored_bytes = Some(bytes);
+        Ok(bytes.unsigned_abs())
+    }
+
+    /// Transactions so far that have changed a delivery or a destination.
+    pub fn delivery_changes(&self) -> u64 {
+        self.delivery_changes
+    }
+
+    /// A destination has changed.
+    pub(crate) fn note_change(&mut self) {
+        self.delivery_changes += 1;
     }
 
     /// Those of `paths` that the catalogue does not know as files that are there.
@@ -232,13 +307,17 @@ impl Catalogue {
         let done = file.transact(|db| {
             let mut batch = Batch::new(db, ids, *keeps_patients, reports);
             let result = work(&mut batch)?;
-            Ok((result, batch.finish()?))
+            let (has_changed, more_bytes) = (batch.duties.have_changed(), batch.more_bytes());
+            Ok((result, batch.finish()?, has_changed, more_bytes))
         });
         if done.is_err() {
             // They may be of rows that were rolled back.
             self.ids = Ids::default();
         }
-        done
+        let (result, entered, has_changed, more_bytes) = done?;
+        self.stored_bytes = self.stored_bytes.map(|bytes| bytes + more_bytes);
+        self.delivery_changes += u64::from(has_changed);
+        Ok((result, entered))
     }
 
     fn erase_patients(&mut self) -> Result<(), Error> {

@@ -17,7 +17,7 @@ const MAX_REMEMBERED: usize = 1024;
 const MAX_LAST: usize = 16;
 
 /// The ids of a record's neighbours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RecordIds {
     pub(crate) study: i64,
     pub(crate) series: i64,
@@ -31,10 +31,12 @@ pub(crate) struct RecordIds {
     pub(crate) arrival: Option<Arrival>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) id: i64,
     pub(crate) source: i64,
+    /// Those of the source.
+    pub(crate) destinations: Arc<[i64]>,
 }
 
 /// A directory.
@@ -87,7 +89,7 @@ pub(crate) struct Ids {
     series: HashMap<String, Described<SeriesValues>>,
     directories: HashMap<Vec<u8>, Directory>,
     kinds: HashMap<String, Vec<(String, i64)>>,
-    sources: HashMap<Origin, i64>,
+    sources: HashMap<Origin, (i64, Arc<[i64]>)>,
     arrivals: HashMap<(i64, u32), i64>,
     /// One for each association. There is none whose study or series have got other values since.
     last: Vec<Last>,
@@ -112,7 +114,7 @@ impl Ids {
         let of_association = |last: &&mut Last| record.origin.as_ref().is_some_and(|of| Arc::ptr_eq(&last.origin, of));
         if let Some(last) = self.last.iter_mut().find(of_association).filter(|last| last.fits(record, directory)) {
             last.received_ms = record.received_ms;
-            return Ok(last.ids);
+            return Ok(last.ids.clone());
         }
         let study = self.study(db, &record.study, record.received_ms, keeps_patients)?;
         let series = self.series(db, study, &record.series, record.received_ms, keeps_patients)?;
@@ -126,7 +128,7 @@ impl Ids {
             kind: self.kind(db, &record.sop_class_uid, &record.transfer_syntax_uid)?,
             arrival: record.origin.as_ref().map(|origin| self.arrival(db, origin)).transpose()?,
         };
-        self.remember_last(record, directory, ids);
+        self.remember_last(record, directory, ids.clone());
         Ok(ids)
     }
 
@@ -297,7 +299,7 @@ impl Ids {
     }
 
     fn arrival(&mut self, db: &Connection, origin: &Arc<Origin>) -> Result<Arrival> {
-        let source = self.source(db, origin)?;
+        let (source, destinations) = self.source(db, origin)?;
         let key = (source, origin.association);
         let id = match self.arrivals.get(&key) {
             Some(id) => *id,
@@ -308,20 +310,21 @@ impl Ids {
                 id
             }
         };
-        Ok(Arrival { id, source })
+        Ok(Arrival { id, source, destinations })
     }
 
-    fn source(&mut self, db: &Connection, origin: &Origin) -> Result<i64> {
+    /// The destinations of an origin.
+    pub(crate) fn destinations(&mut self, db: &Connection, origin: &Origin) -> Result<Arc<[i64]>> {
+        if origin.destinations.is_empty() { Ok(Arc::default()) } else { Ok(self.source(db, origin)?.1) }
+    }
+
+    fn source(&mut self, db: &Connection, origin: &Origin) -> Result<(i64, Arc<[i64]>)> {
         let of_source = Origin { association: 0, ..origin.clone() };
-        if let Some(id) = self.sources.get(&of_source) {
-            return Ok(*id);
+        if let Some((id, destinations)) = self.sources.get(&of_source) {
+            return Ok((*id, Arc::clone(destinations)));
         }
-        let destination = |name: &String| {
-            let name = kept(Some(name)).unwrap_or_default();
-            let find = "SELECT id FROM destination WHERE name = ?1";
-            find_or_make(db, (find, "INSERT INTO destination (name) VALUES (?1)"), [name])
-        };
-        let mut destinations: Vec<i64> = origin.destinations.iter().map(destination).collect::<Result<_>>()?;
+        let names = origin.destinations.iter();
+        let mut destinations: Vec<i64> = names.map(|name| destination_id(db, name)).collect::<Result<_>>()?;
         destinations.sort_unstable();
         destinations.dedup();
         let text = destinations.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
@@ -331,12 +334,20 @@ impl Ids {
             [&origin.calling_ae_title, &origin.address, &origin.rule].map(|text| kept(Some(text)).unwrap_or_default());
         let id = find_or_make(db, (find, make), (title, address, rule, text))?;
         let pair = "INSERT OR IGNORE INTO source_destination (source, destination) VALUES (?1, ?2)";
-        for destination in destinations {
-            db.prepare_cached(pair)?.execute([id, destination])?;
+        for destination in &destinations {
+            db.prepare_cached(pair)?.execute([id, *destination])?;
         }
-        remember(&mut self.sources, of_source, id);
-        Ok(id)
+        let destinations: Arc<[i64]> = destinations.into();
+        remember(&mut self.sources, of_source, (id, Arc::clone(&destinations)));
+        Ok((id, destinations))
     }
+}
+
+/// The number of a destination, which is made if there is none of that name.
+pub(crate) fn destination_id(db: &Connection, name: &str) -> Result<i64> {
+    let name = kept(Some(name)).unwrap_or_default();
+    let find = "SELECT id FROM destination WHERE name = ?1";
+    find_or_make(db, (find, "INSERT INTO destination (name) VALUES (?1)"), [name])
 }
 
 pub(crate) fn find_directory(db: &Connection, path: &[u8]) -> Result<Option<i64>> {

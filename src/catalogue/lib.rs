@@ -11,6 +11,7 @@ mod batch;
 mod catalogue;
 pub mod catch_up;
 mod check;
+mod delivery;
 mod ids;
 mod names;
 mod open;
@@ -18,14 +19,20 @@ mod place;
 mod reader;
 pub mod receipt;
 mod record;
+mod retention;
 
 pub use batch::Entered;
-pub use catalogue::{Catalogue, Gap};
+pub use catalogue::{Again, Catalogue, Gap, News};
 pub use check::Problem;
+pub use delivery::changes::{Change, ChangeProgress, Choice};
+pub use delivery::{
+    DeliveryNote, DeliveryState, DestinationRow, FILE_IS_GONE, Generation, Outcome, Owed, OwedKey, Sums,
+};
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, Numbers, OriginRow, Page, Place, Reader,
-    Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
+    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, NotDelivered, Numbers, OriginRow, Page, Place,
+    Reader, Reconciled, Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
+pub use retention::{Releasable, Sweep};
 pub use tidegate_database::{BUSY_TIMEOUT, Error, NotAUid, PackedUid, QUERY_TIMEOUT, Remedy};

@@ -76,7 +76,7 @@ pub struct SeriesValues {
 pub struct Origin {
     /// The calling AE title.
     pub calling_ae_title: String,
-    /// The peer's address without its port.
+    /// The peer's address without its port; empty if only the file meta is known.
     pub address: String,
     /// The access rule that let it in; empty if none did.
     pub rule: String,
@@ -84,6 +84,13 @@ pub struct Origin {
     pub destinations: Vec<String>,
     /// The number of the association, as in the log.
     pub association: u32,
+}
+
+impl Origin {
+    /// Whether this is all that the file meta of a file without a receipt says: its destinations are those of the rules of today.
+    pub fn is_assumed(&self) -> bool {
+        self.address.is_empty()
+    }
 }
 
 /// Whether a file is there.

@@ -129,6 +129,8 @@ enum Command {
     Instance(catalogue::InstanceArgs),
     /// Show the state of the catalogue of stored instances, compare it with the files, or make it anew
     Catalogue(catalogue::CatalogueArgs),
+    /// Compare what was received with the stored files and with what destinations have; exit with 1 if anything differs
+    Reconcile(catalogue::ReconcileArgs),
     /// List the requests of modalities for storage commitment, show one, or have it reported now
     Commitments(commitments::CommitmentsArgs),
     /// Inspect the memory of a running node: leases, holders, growth, heap profile
@@ -221,6 +223,7 @@ pub(crate) fn main() -> Exit {
         Command::Study(args) => catalogue::study(args),
         Command::Instance(args) => catalogue::instance(args),
         Command::Catalogue(args) => catalogue::catalogue(args),
+        Command::Reconcile(args) => catalogue::reconcile(args),
         Command::Commitments(args) => commitments::commitments(args),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),

@@ -24,6 +24,7 @@ pub(super) fn second(at_unix_ms: u64) -> Second {
             spooling: 2 * MIB,
             catalogue: 0,
             commitment: 0,
+            delivery: 0,
             admin: 0,
         },
         resident_bytes: 90 * MIB,

@@ -9,6 +9,7 @@ use tidegate_storage::{Duplicates, Durability, Placement};
 
 use super::checks::Checks;
 use super::criteria::{criteria, network};
+use super::delivery::{names, unknown};
 use super::keys::{ASSOCIATIONS, AccessRule, Raw};
 use super::placements;
 use super::secret::{exposed_hashes, trusted};
@@ -19,13 +20,13 @@ const MAX_NAME_CHARACTERS: usize = 64;
 const MAX_RULES: usize = 1000;
 
 /// The keys of the terms that a rule grants.
-const TERMS: [&str; 5] = ["max_associations", "layout", "duplicates", "durability", "commitment"];
+const TERMS: [&str; 6] = ["max_associations", "layout", "duplicates", "durability", "commitment", "deliver_to"];
 /// The keys that are no criteria.
-const BESIDES_CRITERIA: [&str; 7] =
-    ["name", "action", "max_associations", "layout", "duplicates", "durability", "commitment"];
+const BESIDES_CRITERIA: [&str; 8] =
+    ["name", "action", "max_associations", "layout", "duplicates", "durability", "commitment", "deliver_to"];
 /// The keys that have no part in the path of an instance.
-const BESIDES_PLACEMENT: [&str; 8] =
-    ["name", "calling", "called", "from", "certificate", "sop_class", "max_associations", "commitment"];
+const BESIDES_PLACEMENT: [&str; 9] =
+    ["name", "calling", "called", "from", "certificate", "sop_class", "max_associations", "commitment", "deliver_to"];
 
 /// Builds the settings. `storage` has the placement of rules without one of their own; `None` if it is invalid.
 pub(super) fn access(
@@ -113,13 +114,14 @@ fn read(
     if !allows && rule.action != "deny" {
         refuse("action", "must be \"allow\" or \"deny\"".to_owned());
     }
-    let AccessRule { max_associations, layout, duplicates, durability, commitment, .. } = rule;
+    let AccessRule { max_associations, layout, duplicates, durability, commitment, deliver_to, .. } = rule;
     let terms = [
         max_associations.is_some(),
         layout.is_some(),
         duplicates.is_some(),
         durability.is_some(),
         commitment.is_some(),
+        deliver_to.is_some(),
     ];
     for (key, _) in TERMS.iter().zip(terms).filter(|(_, is_given)| rule.action == "deny" && *is_given) {
         refuse(key, "a deny rule cannot have it: nothing is stored by it".to_owned());
@@ -128,12 +130,16 @@ fn read(
         let (least, most) = (ASSOCIATIONS.start(), ASSOCIATIONS.end());
         refuse("max_associations", format!("must be {least} to {most}, and not {limit}"));
     }
+    if let Some(complaint) = deliver_to.as_ref().and_then(|to| unknown(to, raw)) {
+        refuse("deliver_to", complaint);
+    }
     let criteria = criteria(rule, raw, &mut refuse);
     let placement = placement(rule, storage, &mut refuse);
     let terms = Terms {
         max_associations: max_associations.and_then(|limit| usize::try_from(limit).ok()),
         placement,
         commitment: commitment.unwrap_or(true),
+        deliver_to: names(deliver_to.as_ref().unwrap_or(&raw.delivery.to)),
     };
     (Rule { name: rule.name.clone(), criteria, allows }, terms)
 }

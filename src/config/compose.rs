@@ -23,12 +23,14 @@ use super::catalogue::catalogue;
 use super::checks::Checks;
 use super::commitment::commitment;
 use super::criteria::STANDARD_ROOT;
+use super::delivery::delivery;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
 use super::listen::{listen, listen_for_tls, one_address_each};
 use super::permissions::file_access;
 use super::problem::Problem;
 use super::removed::COMMIT_SHARED;
+use super::retention::retention;
 use super::sources::Given;
 use super::tls::{OwnCertificate, tls};
 use super::{LogFormat, LogSettings, Settings};
@@ -77,6 +79,7 @@ pub(super) fn compose(
     let admin_socket = admin_socket(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
+    let (delivery, retention) = (delivery(raw, checks), retention(raw, checks));
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, client_verifier, certificate, revocation_lists) = match tls {
@@ -89,6 +92,8 @@ pub(super) fn compose(
         client_verifier,
         access,
         commitment: Arc::new(commitment?),
+        delivery: Arc::new(delivery?),
+        retention,
         writers: writer_settings,
         memory_budget_bytes,
         statistics_interval: statistics_interval(raw.log.statistics_interval, std::io::stderr().is_terminal()),
@@ -141,8 +146,8 @@ pub(super) fn statistics_interval(interval: PeriodOrAuto, is_terminal: bool) -> 
 fn warn_of_unused_tls(raw: &Raw, checks: &mut Checks<'_>) {
     let keys::Tls { listen, certificate, client_auth, client_ca, client_crls, .. } = &raw.tls;
     let (has_authorities, has_lists) = (!client_ca.trim().is_empty(), !client_crls.is_empty());
-    // Peers that are called over TLS are verified by the same authorities.
-    let calls_peers = raw.peer.iter().any(|peer| peer.tls);
+    // Peers and destinations that are called over TLS are verified by the same authorities.
+    let calls_peers = raw.peer.iter().any(|peer| peer.tls) || raw.destination.iter().any(|entry| entry.tls);
     let of_clients = [("tls.client_ca", has_authorities && !calls_peers), ("tls.client_crls", has_lists)];
     if listen.trim() == "off" && calls_peers {
         checks.without_effect(&[("tls.client_crls", has_lists)], "tls.listen = \"off\"");

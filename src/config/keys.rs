@@ -50,6 +50,8 @@ macro_rules! keys {
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub(super) peer: Vec<PeerEntry>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub(super) destination: Vec<DestinationEntry>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
             pub(super) access: Vec<AccessRule>,
         }
 
@@ -158,6 +160,14 @@ keys! {
         retry_for: Period = Period(s(86_400)), Live, s(60)..=s(30 * 86_400);
         commit_when: Vec<String> = Vec::new(), Live;
     }
+    delivery: Delivery {
+        to: Vec<String> = Vec::new(), Live;
+    }
+    retention: Retention {
+        delete_after: String = text("off"), Live;
+        max_bytes: String = text("off"), Live;
+        low_water: f64 = 0.8, Live;
+    }
     admin: Admin {
         listen: String = text("127.0.0.1:9112"), AtRestart;
         token_file: String = text(""), Live;
@@ -213,6 +223,8 @@ pub(super) struct AccessRule {
     pub(super) durability: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) commitment: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deliver_to: Option<Vec<String>>,
 }
 
 /// A table of `[[peer]]`, all of whose keys are live.
@@ -223,6 +235,56 @@ pub(super) struct PeerEntry {
     pub(super) address: String,
     #[serde(default)]
     pub(super) tls: bool,
+}
+
+/// A table of `[[destination]]`, all of whose keys are live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DestinationEntry {
+    pub(super) name: String,
+    #[serde(default = "DestinationEntry::kind")]
+    pub(super) kind: String,
+    pub(super) address: String,
+    pub(super) called: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) calling: Option<String>,
+    #[serde(default = "DestinationEntry::connections")]
+    pub(super) connections: i64,
+    #[serde(default)]
+    pub(super) tls: bool,
+    #[serde(default = "DestinationEntry::attempts")]
+    pub(super) attempts: i64,
+    #[serde(default = "DestinationEntry::off")]
+    pub(super) bandwidth: String,
+    #[serde(default = "DestinationEntry::off")]
+    pub(super) hours: String,
+    #[serde(default)]
+    pub(super) priority: i64,
+    #[serde(default = "DestinationEntry::retry_for")]
+    pub(super) retry_for: String,
+}
+
+/// Defaults.
+impl DestinationEntry {
+    fn kind() -> String {
+        text("dicom")
+    }
+
+    fn connections() -> i64 {
+        2
+    }
+
+    fn attempts() -> i64 {
+        5
+    }
+
+    fn off() -> String {
+        text("off")
+    }
+
+    fn retry_for() -> String {
+        text("7days")
+    }
 }
 
 const fn s(seconds: u64) -> Duration {
@@ -243,7 +305,7 @@ pub(super) fn defaults() -> BTreeMap<String, toml::Value> {
     values(&Raw::default()).into_iter().collect()
 }
 
-/// The value of every key, by dotted path; `[[peer]]` and `[[access]]` are one each.
+/// The value of every key, by dotted path; each array of tables is one.
 pub(super) fn values(raw: &Raw) -> Vec<(String, toml::Value)> {
     let Ok(toml::Value::Table(sections)) = toml::Value::try_from(raw) else { return Vec::new() };
     let values = sections.into_iter().flat_map(|(section, table)| match table {

@@ -30,6 +30,12 @@ pub(super) fn listen_for_tls(raw: &Raw, checks: &mut Checks<'_>) -> Option<Optio
     Some(address)
 }
 
+/// The addresses for associations, as far as they are valid, with their keys.
+pub(super) fn addresses(raw: &Raw) -> Vec<(&'static str, SocketAddr)> {
+    let surfaces = [("node.listen", &raw.node.listen), ("tls.listen", &raw.tls.listen)];
+    surfaces.into_iter().filter_map(|(key, address)| Some((key, address.trim().parse().ok()?))).collect()
+}
+
 /// Refuses a port that two of the surfaces have: the second could not be opened, and the system would blame another process.
 pub(super) fn one_address_each(
     node: Option<SocketAddr>,

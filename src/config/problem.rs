@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// A problem of one key. Ordered by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// Dotted path, as in `associations.max`; `access` for the access rules, `peer` for the peers.
+    /// Dotted path, as in `associations.max`; `access` for the access rules, `peer` and `destination` for those.
     pub(super) key: String,
     /// The table of an array of tables, if it is of one.
     pub(super) table: Option<InTable>,
@@ -19,7 +19,7 @@ pub(crate) struct Problem {
     pub(super) complaint: String,
 }
 
-/// The place of a problem within `[[access]]` or `[[peer]]`.
+/// The place of a problem within an array of tables.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct InTable {
     /// Number of the table in the file, from 1.

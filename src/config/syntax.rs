@@ -70,6 +70,9 @@ fn remedy_of_header(header: &str, finding: &str) -> Option<String> {
     if name == "peer" {
         return Some("each peer begins with a line [[peer]] of its own, with two brackets".to_owned());
     }
+    if name == "destination" {
+        return Some("each destination begins with a line [[destination]] of its own, with two brackets".to_owned());
+    }
     if name == "access" {
         return Some("each access rule begins with a line [[access]] of its own, with two brackets".to_owned());
     }

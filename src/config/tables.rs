@@ -1,7 +1,7 @@
-//! The arrays of tables, `[[peer]]` and `[[access]]`: their keys, what can be read of them, and a problem as one of a table, with its number,
+//! The arrays of tables, `[[peer]]`, `[[destination]]` and `[[access]]`: their keys, what can be read of them, and a problem as one of a table, with its number,
 //! name, key and line.
 
-use super::keys::{AccessRule, PeerEntry};
+use super::keys::{AccessRule, DestinationEntry, PeerEntry};
 use super::nearest::nearest;
 use super::problem::{InTable, Problem};
 use super::removed::may_be_secret;
@@ -51,6 +51,7 @@ pub(super) const ACCESS: Shape = Shape {
         ("duplicates", TEXT),
         ("durability", TEXT),
         ("commitment", SWITCH),
+        ("deliver_to", LIST),
     ],
     needed: &[("name", "a name of its own", ""), ("action", "\"allow\" or \"deny\"", "allow")],
     is_readable: |table| toml::Value::Table(table).try_into::<AccessRule>().is_ok(),
@@ -69,8 +70,40 @@ pub(super) const PEER: Shape = Shape {
     are_tables: "peers must be written as tables in the file, each under a line [[peer]] of its own, with two brackets",
 };
 
-/// Both.
-pub(super) const SHAPES: [&Shape; 2] = [&ACCESS, &PEER];
+/// The destinations of instances.
+pub(super) const DESTINATION: Shape = Shape {
+    array: "destination",
+    one: "destination",
+    many: "destinations",
+    name: "name",
+    keys: &[
+        ("name", TEXT),
+        ("kind", TEXT),
+        ("address", TEXT),
+        ("called", TEXT),
+        ("calling", TEXT),
+        ("connections", WHOLE_NUMBER),
+        ("tls", SWITCH),
+        ("attempts", WHOLE_NUMBER),
+        ("bandwidth", TEXT),
+        ("hours", TEXT),
+        ("priority", WHOLE_NUMBER),
+        ("retry_for", TEXT),
+    ],
+    needed: &[
+        ("name", "a name of its own", ""),
+        ("address", "the HOST:PORT on which it listens", "destination.invalid:104"),
+        ("called", "its AE title", "ANY"),
+    ],
+    is_readable: |table| toml::Value::Table(table).try_into::<DestinationEntry>().is_ok(),
+    are_tables: "destinations must be written as tables in the file, each under a line [[destination]] of its own, with two brackets",
+};
+
+/// All.
+pub(super) const SHAPES: [&Shape; 3] = [&ACCESS, &PEER, &DESTINATION];
+
+/// The list that may be empty: it is no criterion, and means that instances go nowhere.
+const MAY_BE_EMPTY: &str = "deliver_to";
 
 /// The array of this name.
 pub(super) fn shape_of(array: &str) -> Option<&'static Shape> {
@@ -100,7 +133,7 @@ pub(super) fn read(shape: &Shape, given: &GivenValue) -> (toml::Value, Vec<Probl
             let complaint = match shape.keys.iter().find(|(known, _)| known == key) {
                 None => Some(unknown(shape, key)),
                 Some((_, kind)) if !(shape.is_readable)(read.clone()) => Some((*kind).to_owned()),
-                Some(_) if value.as_array().is_some_and(Vec::is_empty) => {
+                Some(_) if key != MAY_BE_EMPTY && value.as_array().is_some_and(Vec::is_empty) => {
                     Some("is an empty list, which would match every peer: leave it out to mean that".to_owned())
                 }
                 Some(_) => None,
@@ -187,6 +220,21 @@ mod tests {
             duplicates: text(),
             durability: text(),
             commitment: Some(false),
+            deliver_to: Some(list()),
+        };
+        let destination = DestinationEntry {
+            name: "x".to_owned(),
+            kind: "x".to_owned(),
+            address: "x".to_owned(),
+            called: "x".to_owned(),
+            calling: text(),
+            connections: 1,
+            tls: true,
+            attempts: 1,
+            bandwidth: "x".to_owned(),
+            hours: "x".to_owned(),
+            priority: 1,
+            retry_for: "x".to_owned(),
         };
         let peer = PeerEntry { ae_title: "x".to_owned(), address: "x".to_owned(), tls: true };
         let kind = |value: &toml::Value| match value {
@@ -195,7 +243,11 @@ mod tests {
             toml::Value::Boolean(_) => SWITCH,
             _ => TEXT,
         };
-        let tables = [(&ACCESS, toml::Table::try_from(rule)), (&PEER, toml::Table::try_from(peer))];
+        let tables = [
+            (&ACCESS, toml::Table::try_from(rule)),
+            (&PEER, toml::Table::try_from(peer)),
+            (&DESTINATION, toml::Table::try_from(destination)),
+        ];
         for (shape, table) in tables {
             let table = table.unwrap();
             let mut expected: Vec<_> = table.iter().map(|(key, value)| (key.as_str(), kind(value))).collect();

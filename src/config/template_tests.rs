@@ -109,10 +109,11 @@ fn template_shows_every_key_of_a_rule() {
         duplicates,
         durability,
         commitment,
+        deliver_to,
         ..
     } = toml::from_str(&example).unwrap();
     assert!([calling, called, from, certificate, sop_class].iter().all(|criterion| !criterion.is_empty()));
-    assert!(max_associations.is_some() && commitment.is_some());
+    assert!(max_associations.is_some() && commitment.is_some() && deliver_to.is_some());
     assert!([layout, duplicates, durability].iter().all(Option::is_some));
 }
 

@@ -207,6 +207,7 @@ mod tests {
                 ("spooling", 0, 0),
                 ("catalogue", 0, 0),
                 ("commitment", 0, 0),
+                ("delivery", 0, 0),
                 ("admin", 0, 0)
             ]
         );

@@ -29,13 +29,15 @@ pub enum Stage {
     Catalogue,
     /// Requests for storage commitment, from their arrival until they are durable, and what evaluates and reports them.
     Commitment,
+    /// Associations of this node with destinations, and the pages of their queues.
+    Delivery,
     /// Requests to the admin surface and their answers.
     Admin,
 }
 
 impl Stage {
     /// Every stage, in the order a byte passes them.
-    pub const ALL: [Stage; 10] = [
+    pub const ALL: [Stage; 11] = [
         Self::Floor,
         Self::Tls,
         Self::Negotiating,
@@ -45,6 +47,7 @@ impl Stage {
         Self::Spooling,
         Self::Catalogue,
         Self::Commitment,
+        Self::Delivery,
         Self::Admin,
     ];
 
@@ -58,6 +61,7 @@ impl Stage {
             | Self::Spooling
             | Self::Catalogue
             | Self::Commitment
+            | Self::Delivery
             | Self::Admin => true,
         }
     }
@@ -74,6 +78,7 @@ impl Stage {
             Self::Spooling => "spooling",
             Self::Catalogue => "catalogue",
             Self::Commitment => "commitment",
+            Self::Delivery => "delivery",
             Self::Admin => "admin",
         }
     }

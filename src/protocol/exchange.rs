@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::command::{Command, CommandError, Invocation, Operation, Response, response};
 use crate::deframer::{Deframer, Frame};
 use crate::event::{PeerAbort, Violation};
-use crate::framing::{PduHeader, PdvHeader, pdu_type, write_abort, write_release_reply};
+use crate::framing::{FRAGMENT_HEADER_BYTES, PduHeader, PdvHeader, pdu_type, write_abort, write_release_reply};
 use crate::message::{Completed, Message};
 use crate::negotiation::Contexts;
 use crate::sending::{CannotSend, Sending};
@@ -189,6 +189,12 @@ impl Exchange {
         if matches!(self.state, State::Sta6 | State::Sta8) {
             self.sending.end(&mut self.output);
         }
+    }
+
+    /// The headers of the next fragment of the dataset under way, which the caller sends itself.
+    pub(crate) fn own_fragment(&mut self, bytes: usize, is_last: bool) -> Option<[u8; FRAGMENT_HEADER_BYTES]> {
+        let may_send = matches!(self.state, State::Sta6 | State::Sta8);
+        may_send.then(|| self.sending.own_fragment(&mut self.output, bytes, is_last)).flatten()
     }
 
     /// Whether the response is to a request of this side.

@@ -11,6 +11,8 @@ use crate::negotiation::Rejection;
 pub(crate) const PDU_HEADER: usize = 6;
 /// Bytes of a PDV header: length, presentation context ID, message control header.
 pub(crate) const PDV_HEADER: usize = 6;
+/// Bytes in front of a fragment: the headers of a P-DATA-TF PDU with one PDV.
+pub const FRAGMENT_HEADER_BYTES: usize = PDU_HEADER + PDV_HEADER;
 /// Where an A-ASSOCIATE-RQ has its AE titles and 32 reserved bytes. The A-ASSOCIATE-AC sends them back as they came (PS3.8
 /// §9.3.3, bytes 11 to 74), which the decoded titles, trimmed as they are, would not do.
 pub(crate) const RESERVED_FIELDS: Range<usize> = 10..74;
@@ -140,14 +142,21 @@ pub(crate) fn write_data(out: &mut Vec<u8>, context_id: u8, fragment: &[u8], is_
 }
 
 fn write_fragment(out: &mut Vec<u8>, context_id: u8, control: u8, fragment: &[u8]) {
-    out.reserve(PDU_HEADER + PDV_HEADER + fragment.len());
-    out.put_u8(pdu_type::P_DATA_TF);
-    out.put_u8(0);
-    out.put_u32((fragment.len() + PDV_HEADER) as u32);
-    out.put_u32((fragment.len() + 2) as u32);
-    out.put_u8(context_id);
-    out.put_u8(control);
+    out.reserve(FRAGMENT_HEADER_BYTES + fragment.len());
+    out.put_slice(&fragment_header(context_id, control, fragment.len()));
     out.put_slice(fragment);
+}
+
+/// The headers of a P-DATA-TF PDU with one PDV, whose fragment has so many `bytes`: below 4 GiB.
+fn fragment_header(context_id: u8, control: u8, bytes: usize) -> [u8; FRAGMENT_HEADER_BYTES] {
+    let [p3, p2, p1, p0] = ((bytes + PDV_HEADER) as u32).to_be_bytes();
+    let [v3, v2, v1, v0] = ((bytes + 2) as u32).to_be_bytes();
+    [pdu_type::P_DATA_TF, 0, p3, p2, p1, p0, v3, v2, v1, v0, context_id, control]
+}
+
+/// The headers of a fragment of a dataset that somebody else sends.
+pub(crate) fn data_header(context_id: u8, bytes: usize, is_last: bool) -> [u8; FRAGMENT_HEADER_BYTES] {
+    fragment_header(context_id, if is_last { 2 } else { 0 }, bytes)
 }
 
 #[cfg(test)]

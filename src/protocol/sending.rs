@@ -1,10 +1,12 @@
 //! The messages that this side invokes: the one being sent, and those that await a response.
 
 use crate::command::{CommandError, Invocation, Response};
-use crate::framing::{most_fragment_bytes, write_command, write_data};
+use crate::framing::{FRAGMENT_HEADER_BYTES, PDV_HEADER, data_header, most_fragment_bytes, write_command, write_data};
 
 /// Bytes of a fragment at most, whatever the peer takes.
 const MOST_FRAGMENT: usize = 128 * 1024;
+/// Bytes of a fragment at most that the caller sends itself: a PDU of 1 MiB.
+const MOST_OWN_FRAGMENT: usize = (1 << 20) - PDV_HEADER;
 
 /// Why a message cannot be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -129,6 +131,28 @@ impl Sending {
             write_data(out, context_id, &held, true);
             out.append(&mut self.deferred);
         }
+    }
+
+    /// Bytes of a fragment at most that the caller sends itself: an even number.
+    pub(crate) fn most_own_fragment(&self) -> usize {
+        most_fragment_bytes(self.peer_max_pdu_length).min(MOST_OWN_FRAGMENT)
+    }
+
+    /// The headers of the next fragment of the dataset under way, which the caller sends itself. `None`: no dataset is under way, or a part of
+    /// it is held here.
+    pub(crate) fn own_fragment(
+        &mut self,
+        out: &mut Vec<u8>,
+        bytes: usize,
+        is_last: bool,
+    ) -> Option<[u8; FRAGMENT_HEADER_BYTES]> {
+        let under_way = self.under_way.as_ref().filter(|under_way| under_way.held.is_empty())?;
+        let header = data_header(under_way.context_id, bytes, is_last);
+        if is_last {
+            self.under_way = None;
+            out.append(&mut self.deferred);
+        }
+        Some(header)
     }
 
     /// Writes a response, behind the message under way if there is one.

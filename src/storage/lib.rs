@@ -32,6 +32,7 @@ mod origins;
 mod own;
 mod paths;
 mod recovery;
+mod removal;
 mod root;
 mod settings;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use id::root_id;
 pub use instance::{Cancellation, FileBuilder, Instance, Outcome, Payload, Stored};
 pub use obstacle::Obstacle;
 pub use recovery::{Aside, Reason, Recovery};
+pub use removal::{Looked, Removal, Removed};
 pub use settings::{CommitStrategy, Duplicates, Durability, FileAccess, Placement, Settings, UnknownWord};
 pub use spool::SpoolFile;
 pub use store::Store;

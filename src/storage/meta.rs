@@ -86,6 +86,8 @@ pub(crate) struct StoredMeta {
     pub(crate) meta: FileMeta,
     /// Where the dataset starts, in bytes from the start of the file.
     pub(crate) dataset_offset: u64,
+    /// Whether this program has written it, by its Implementation Class UID (0002,0012).
+    pub(crate) is_own: bool,
 }
 
 /// Why the front of a file is no file meta of ours.
@@ -130,7 +132,8 @@ impl StoredMeta {
             receiving_ae_title: text(0x0018),
         };
         let dataset_offset = (PREAMBLE_BYTES + PREFIX.len() + GROUP_LENGTH_BYTES + group.len()) as u64;
-        Ok(Self { meta, dataset_offset })
+        let is_own = text(0x0012) == IMPLEMENTATION_CLASS_UID;
+        Ok(Self { meta, dataset_offset, is_own })
     }
 }
 
@@ -332,7 +335,7 @@ mod tests {
         let mut file = meta().encode();
         let dataset_offset = file.len() as u64;
         file.extend_from_slice(&[8, 0, 5, 0, b'C', b'S', 0, 0]);
-        assert_eq!(StoredMeta::read(&file), Ok(StoredMeta { meta: meta(), dataset_offset }));
+        assert_eq!(StoredMeta::read(&file), Ok(StoredMeta { meta: meta(), dataset_offset, is_own: true }));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Reservations of final names. Invariant: at most one commit at a time renames to a path, so renames and answers have the same order.
+//! Reservations of final names. Invariants: at most one commit at a time renames to a path, so renames and answers have the same order; and no
+//! removal takes a file that a commit has found and not yet answered for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,9 +12,19 @@ use crate::sync::{Condvar, Mutex, Patience};
 /// The paths below one root that commits have reserved.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
-    taken: Mutex<PathKeys>,
+    state: Mutex<Reserved>,
     released: Condvar,
     hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Reserved {
+    /// By a commit that renames to the path, or a removal.
+    taken: PathKeys,
+    /// Those of `taken` whose file is being removed.
+    removing: PathKeys,
+    /// Commits that have found the file at the path, and will answer so.
+    held: HashMap<PathKey, u32, BuildHasherDefault<AsIs>>,
 }
 
 /// The hash of a path. Two paths that collide wait for each other, and cost a checkpoint at worst.
@@ -56,8 +67,33 @@ impl Paths {
 
     /// Reserves the path with that key; `None` if another commit holds it.
     pub(crate) fn reserve_path(self: &Arc<Self>, key: PathKey) -> Option<PathGuard> {
-        let is_free = self.taken.lock().insert(key);
+        let is_free = self.state.lock().taken.insert(key);
         is_free.then(|| PathGuard { paths: Arc::clone(self), key })
+    }
+
+    /// Reserves the path with that key in order to remove its file; `None` if a commit holds it, or will answer that it has found the file.
+    pub(crate) fn reserve_removal(self: &Arc<Self>, key: PathKey) -> Option<PathGuard> {
+        let mut state = self.state.lock();
+        if state.held.contains_key(&key) || !state.taken.insert(key) {
+            return None;
+        }
+        state.removing.insert(key);
+        Some(PathGuard { paths: Arc::clone(self), key })
+    }
+
+    /// Keeps removals from the path with that key until the commit has answered. The caller looks again whether the file is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Contended`] if it is being removed beyond the timeout.
+    pub(crate) fn hold(self: &Arc<Self>, key: PathKey) -> Result<Held, StoreError> {
+        let (mut state, mut patience) = (self.state.lock(), Patience::new());
+        while state.removing.contains(&key) {
+            if !self.released.wait(&mut state, &mut patience) {
+                return Err(StoreError::Contended);
+            }
+        }
+        *state.held.entry(key).or_default() += 1;
+        Ok(Held { paths: Arc::clone(self), key })
     }
 
     /// Reserves the path with that key, and waits for another commit to release it.
@@ -65,9 +101,9 @@ impl Paths {
     /// # Errors
     /// [`StoreError::Contended`] if another commit holds it beyond the timeout.
     pub(crate) fn claim_path(self: &Arc<Self>, key: PathKey) -> Result<PathGuard, StoreError> {
-        let (mut taken, mut patience) = (self.taken.lock(), Patience::new());
-        while !taken.insert(key) {
-            if !self.released.wait(&mut taken, &mut patience) {
+        let (mut state, mut patience) = (self.state.lock(), Patience::new());
+        while !state.taken.insert(key) {
+            if !self.released.wait(&mut state, &mut patience) {
                 return Err(StoreError::Contended);
             }
         }
@@ -83,8 +119,30 @@ impl PathGuard {
 
 impl Drop for PathGuard {
     fn drop(&mut self) {
-        self.paths.taken.lock().remove(&self.key);
+        let mut state = self.paths.state.lock();
+        state.taken.remove(&self.key);
+        state.removing.remove(&self.key);
+        drop(state);
         self.paths.released.notify_all();
+    }
+}
+
+/// A file that was found at a path. While this exists, no removal takes it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    paths: Arc<Paths>,
+    key: PathKey,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.paths.state.lock();
+        if let Some(held) = state.held.get_mut(&self.key) {
+            *held -= 1;
+            if *held == 0 {
+                state.held.remove(&self.key);
+            }
+        }
     }
 }
 
@@ -102,5 +160,26 @@ mod tests {
         assert!(matches!(paths.claim_path(b), Err(StoreError::Contended)));
         drop(guard);
         assert_eq!(paths.claim_path(b).unwrap().key(), b);
+    }
+
+    #[test]
+    fn what_was_found_is_not_removed_before_the_answer() {
+        let paths = Arc::<Paths>::default();
+        let key = paths.key(Path::new("a/b"));
+        let found = [paths.hold(key).unwrap(), paths.hold(key).unwrap()];
+        assert!(paths.reserve_removal(key).is_none());
+        // Others may still rename to it.
+        drop(paths.reserve_path(key).unwrap());
+        drop(found);
+        let removal = paths.reserve_removal(key).unwrap();
+        assert!(paths.reserve_path(key).is_none());
+        assert!(matches!(paths.hold(key), Err(StoreError::Contended)));
+        drop(removal);
+        assert!(paths.hold(key).is_ok());
+        let renamed = paths.reserve_path(key).unwrap();
+        assert!(paths.reserve_removal(key).is_none());
+        // A commit of the same batch holds it.
+        assert!(paths.hold(key).is_ok());
+        drop(renamed);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::id;
 use crate::inner::{Inner, NOT_ASKED};
 use crate::instance::{Instance, Stored};
 use crate::recovery::Recovery;
+use crate::removal::Removal;
 use crate::root::Root;
 use crate::settings::{CommitStrategy, Durability, Settings};
 use crate::space;
@@ -173,6 +175,16 @@ impl<H: Handle> Store<H> {
         let root = self.0.root()?;
         root.has_its_mark()?;
         Ok(Survey::new(root))
+    }
+
+    /// Reserves the file at `path` for its removal. `None`: not now, for a commit stores or has found the file, or the write-ahead log has it still.
+    ///
+    /// # Errors
+    /// If the root is missing, or no store makes such a path.
+    pub fn begin_removal(&self, path: &Path) -> Result<Option<Removal<H>>, StoreError> {
+        let root = self.0.root()?;
+        root.has_its_mark()?;
+        Removal::begin(root, path)
     }
 
     /// The filesystem of the root, which decides by which syncs an instance becomes durable.

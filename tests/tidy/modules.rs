@@ -11,7 +11,7 @@ use std::path::Path;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-const ROOTS: [&str; 10] = [
+const ROOTS: [&str; 11] = [
     "src/main.rs",
     "src/access/lib.rs",
     "src/catalogue/lib.rs",
@@ -19,6 +19,7 @@ const ROOTS: [&str; 10] = [
     "src/database/lib.rs",
     "src/memory/lib.rs",
     "src/protocol/lib.rs",
+    "src/reencode/lib.rs",
     "src/storage/lib.rs",
     "actors/lib.rs",
     "loadtest/src/main.rs",

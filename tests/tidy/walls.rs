@@ -42,6 +42,15 @@ fn protocol_knows_no_actors_sockets_files_or_clocks() {
 }
 
 #[test]
+fn reencode_knows_no_actors_sockets_files_clocks_and_nothing_else_of_ours() {
+    let is_exempt =
+        |path: &Path| path.components().any(|part| ["tests", "examples"].iter().any(|room| part.as_os_str() == *room));
+    let words =
+        ["actix", "tokio", "std::fs", "std::net", "std::time", "jemalloc", "tidegate-protocol", "tidegate-storage"];
+    never_says_but("src/reencode", &words, is_exempt);
+}
+
+#[test]
 fn access_knows_no_actors_sockets_files_or_clocks() {
     let words = ["actix", "tokio", "std::fs", "std::time", "tidegate-protocol", "tidegate-storage", "jemalloc"];
     never_says("src/access", &words);
@@ -170,6 +179,7 @@ fn unsafe_code_is_in_memory_only() {
     assert!(manifest.contains("unsafe_code = \"deny\""));
     for room in [
         "src/protocol",
+        "src/reencode",
         "src/storage",
         "src/catalogue",
         "src/commitment",

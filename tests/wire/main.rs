@@ -21,6 +21,7 @@ mod audit;
 mod catalogue;
 mod catalogue_answers;
 mod commitment;
+mod delivery;
 mod deviations;
 mod files;
 mod floods;

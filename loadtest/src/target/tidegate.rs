@@ -18,8 +18,8 @@ const ASK: &[u8] = b"{\"version\":1,\"ask\":\"memory\"}\n";
 const TIMEOUT: Duration = Duration::from_millis(500);
 /// A snapshot lists every lease, some hundred bytes each.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
-/// Leases for the answer to our own question, and those of the catalogue and of storage commitment, which come and go with their work.
-const OURS: [&str; 3] = ["admin", "catalogue", "commitment"];
+/// Leases for the answer to our own question, and those of the catalogue, of storage commitment and of delivery, which come and go with their work.
+const OURS: [&str; 4] = ["admin", "catalogue", "commitment", "delivery"];
 
 /// The part of an answer that is used here.
 #[derive(Debug, Deserialize)]

@@ -1,7 +1,7 @@
 // The page of the node: figures, memory, charts, associations, writers, refusals. It is drawn from the events, but for the associations that have ended.
 import { $, age, ask, attempt, bytes, cell, change, clock, confirmed, count, draw, make, micros, perSecond, plural, put, say, shown, state } from "./core.js";
 
-const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "catalogue", "commitment", "admin"];
+const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "catalogue", "commitment", "delivery", "admin"];
 const STAGE_WORDS = {
   floor: "association floors", tls: "TLS", negotiating: "negotiating", receiving: "receiving", queued: "queued for writers",
   writing: "being committed", spooling: "being spooled", catalogue: "being catalogued", commitment: "storage commitment", admin: "admin",

@@ -19,7 +19,7 @@ pub enum Depth {
 const CLOCK_MARGIN_NS: i64 = 2_000_000_000;
 
 /// Whether the file has to be read: it is not known, or is not the one that is known.
-pub(super) fn must_read(seen: &Seen, known: Option<&Known>, depth: Depth) -> bool {
+pub(crate) fn must_read(seen: &Seen, known: Option<&Known>, depth: Depth) -> bool {
     let Some(known) = known.filter(|known| known.state == State::Present) else { return true };
     if depth == Depth::Read || known.bytes != seen.bytes {
         return true;

@@ -27,7 +27,8 @@ use crate::catalogue::Catalogue;
 use crate::open::DESIGN;
 use crate::record::{Record, State};
 pub use decide::Depth;
-use decide::{lasting_stamp, must_read};
+use decide::lasting_stamp;
+pub(crate) use decide::must_read;
 use difference::Named;
 pub use difference::{Difference, DifferenceKind, MAX_NAMED};
 pub use disk::{Directory, Disk, File, Found, Seen};
@@ -411,7 +412,7 @@ impl<D: Disk> CatchUp<D> {
         if records.is_empty() && step.gone.is_empty() && step.stamps.is_empty() && begun.is_none() {
             return Ok(());
         }
-        let (gone, entered) = catalogue.transact_reports(Reports::Current, |batch| {
+        let (gone, entered) = catalogue.transact_reports(Reports::Current { at_ms }, |batch| {
             records.iter().try_for_each(|record| batch.enter(record))?;
             let ended = step.gone.iter().map(|path| batch.end_path(path, State::Gone, at_ms).map(u64::from));
             let gone = ended.sum::<rusqlite::Result<u64>>()?;

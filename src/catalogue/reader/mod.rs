@@ -3,6 +3,8 @@
 mod condition;
 mod ids;
 mod instance;
+mod outbox;
+mod reconcile;
 mod search;
 mod stored;
 mod study;
@@ -17,6 +19,7 @@ use crate::catalogue::{Gap, ROOT};
 use crate::open::DESIGN;
 use crate::record::State;
 pub use instance::{InstanceRow, Place};
+pub use reconcile::{NotDelivered, Reconciled};
 pub use search::{Cursor, NotACursor, Page, Search};
 pub use stored::{MAX_VERSIONS, StoredFile};
 pub use study::{ArrivalRow, Numbers, OriginRow, SeriesRow, Study, StudyRow};
@@ -95,6 +98,13 @@ impl Reader {
                 Ok(Totals { studies, series, instances, bytes, gone })
             })
         })
+    }
+
+    /// The second of the day, by the local time of this host: SQLite asks the C library, as nothing else here does.
+    pub fn local_second_of_day(&mut self) -> Result<u32, Error> {
+        let sql = "SELECT strftime('%H', 'now', 'localtime') * 3600 + strftime('%M', 'now', 'localtime') * 60
+            + strftime('%S', 'now', 'localtime')";
+        self.file.ask(|db| db.prepare_cached(sql)?.query_row([], |row| row.get(0)))
     }
 
     /// The last gaps, newest first, at most `limit`.

@@ -1,5 +1,6 @@
 //! `tidegate studies`, `study`, `instance` and `catalogue`: what is stored, asked of the running node, and without one of the file.
 
+mod reconcile;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
+pub(super) use self::reconcile::{ReconcileArgs, reconcile};
 use self::source::Source;
 pub(super) use self::source::reader;
 use super::Exit;

@@ -1,6 +1,7 @@
 //! Work on the whole catalogue: by the running node, or without one under the lock of the storage root.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -90,8 +91,8 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
         named: Vec::new(),
         problems: Vec::new(),
     };
-    let (line, began) = (ProgressLine::new(), Instant::now());
-    let outcome = offline::work(settings.storage, &catalogue, work.request(), |progress| {
+    let (line, began, live) = (ProgressLine::new(), Instant::now(), Arc::new(settings.live));
+    let outcome = offline::work(settings.storage, &catalogue, &live, work.request(), |progress| {
         (state.took, state.progress) = (began.elapsed(), *progress);
         line.tell(progress.files, state.files_per_s() as u64);
     });

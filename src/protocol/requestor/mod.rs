@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crate::command::{Command, Invocation, Response, command_field};
 use crate::event::{PeerAbort, Violation, input_of};
 use crate::exchange::{Exchange, Step};
+pub use crate::framing::FRAGMENT_HEADER_BYTES;
 use crate::framing::{PduHeader, pdu_type, write_release_request};
 use crate::message::Completed;
 use crate::sending::CannotSend;
@@ -135,6 +136,21 @@ impl Requestor {
     /// Ends the dataset under way. Does nothing if there is none.
     pub fn end_dataset(&mut self) {
         self.exchange.end();
+    }
+
+    /// Bytes of a fragment at most for [`Self::fragment`]: as many as the peer takes, no more than in a PDU of 1 MiB, and an
+    /// even number.
+    pub fn most_fragment_bytes(&self) -> usize {
+        self.exchange.sending.most_own_fragment()
+    }
+
+    /// The next fragment of the dataset under way is sent by the caller, from wherever it is: it has `bytes`, at most
+    /// [`Self::most_fragment_bytes`]. Returns the headers that go in front of it. `is_last`: the dataset ends with it.
+    ///
+    /// [`Self::take_output`] comes before the headers, or behind the fragment, and never between them. `None`: no dataset is under way, or
+    /// [`Self::push_dataset`] has begun it.
+    pub fn fragment(&mut self, bytes: usize, is_last: bool) -> Option<[u8; FRAGMENT_HEADER_BYTES]> {
+        self.exchange.own_fragment(bytes, is_last)
     }
 
     /// Requests that await a response, each until its final one.

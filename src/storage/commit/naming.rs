@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::fault::{self, Step};
 use crate::fs::{Errno, Handle, Link};
 use crate::instance::{Instance, Outcome, Payload, Stored};
-use crate::paths::PathGuard;
+use crate::paths::{Held, PathGuard};
 use crate::settings::Duplicates;
 use crate::spool::SpoolFile;
 use crate::temp::TempFile;
@@ -72,6 +72,8 @@ pub(super) struct FreeName {
     directory: Option<usize>,
     /// The file at that path that is to be replaced.
     replaces: Option<Replaced>,
+    /// Keeps that file from being removed.
+    held: Option<Held>,
 }
 
 /// A file that is to be replaced.
@@ -91,6 +93,8 @@ pub(super) struct FinalName<H: Handle> {
     pub(super) directory: Option<usize>,
     /// Its file, if the file has to be synced for its name to be durable.
     pub(super) temp: Option<Temp<H>>,
+    /// Keeps a file from being removed until the answer, if it was there before.
+    pub(super) held: Option<Held>,
 }
 
 /// The result of a look at the names that an instance could have.
@@ -127,28 +131,35 @@ impl<H: Handle> Run<H> {
 
     /// Looks at the name with the number `copy`; `None`: another version has it.
     fn look_at(&mut self, instance: &Instance<H>, copy: u32, path: PathBuf) -> Result<Option<Look<H>>, StoreError> {
-        let free = |path, directory, replaces| Ok(Some(Look::Free(FreeName { copy, path, directory, replaces })));
+        let free =
+            |path, directory| Ok(Some(Look::Free(FreeName { copy, path, directory, replaces: None, held: None })));
         let (parent, name) = split(&path)?;
         let Some(directory) = self.directories.open(parent)? else {
-            return free(path, None, None);
+            return free(path, None);
         };
         let file = self.directories.file(directory);
         // Most instances are new. This check finds that out without opening a file.
         if matches!(file.stat_at(Path::new(name), Link::NoFollow), Err(Errno::NOENT)) {
-            return free(path, Some(directory), None);
+            return free(path, Some(directory));
         }
+        // Before the look, so that the file that it finds is there when the answer is given.
+        let held = Some(self.root.paths.hold(self.root.paths.key(&path))?);
         let found = examine(file, (&path, name), instance, self.proof(instance), &self.root.trust)?;
-        let stored = |stored, temp| Ok(Some(Look::Stored(FinalName { stored, directory: Some(directory), temp })));
+        let directory = Some(directory);
+        let replacing = |path, replaces, held| {
+            Ok(Some(Look::Free(FreeName { copy, path, directory, replaces: Some(replaces), held })))
+        };
+        let stored = |stored, temp, held| Ok(Some(Look::Stored(FinalName { stored, directory, temp, held })));
         match found {
-            Found::Nothing => free(path, Some(directory), None),
+            Found::Nothing => free(path, directory),
             Found::Ours => {
                 let temp = self.unproved_name(instance, &path)?;
-                stored(stored_as(copy, path), temp)
+                stored(stored_as(copy, path), temp, held)
             }
-            Found::Identical => stored(Stored { outcome: Outcome::Identical, path }, None),
-            Found::Unwritten => free(path, Some(directory), Some(Replaced::Unwritten)),
+            Found::Identical => stored(Stored { outcome: Outcome::Identical, path }, None, held),
+            Found::Unwritten => replacing(path, Replaced::Unwritten, held),
             Found::Different => match self.store.placement(instance).duplicates {
-                Duplicates::Replace => free(path, Some(directory), Some(Replaced::Different)),
+                Duplicates::Replace => replacing(path, Replaced::Different, held),
                 Duplicates::Refuse => Err(StoreError::DuplicateRefused { path }),
                 Duplicates::KeepBoth => Ok(None),
             },
@@ -202,7 +213,8 @@ impl<H: Handle> Run<H> {
                     let directory = draft.strategy.syncs_names().then_some(directory);
                     let is_name_synced = directory.is_none() || self.root.filesystem.kind.syncs_as_a_whole();
                     let temp = (!is_name_synced).then_some(draft.temp);
-                    return Ok(Renaming::Named(Named::Final(FinalName { stored, directory, temp })));
+                    let held = draft.name.held.take();
+                    return Ok(Renaming::Named(Named::Final(FinalName { stored, directory, temp, held })));
                 }
                 // Either end may be gone: the temp file, because an earlier commit of this instance renamed it, which
                 // the next look finds out; or the directory, which is then made anew.

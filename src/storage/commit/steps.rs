@@ -140,9 +140,13 @@ impl<H: Handle> Run<H> {
         answer: &mut dyn FnMut(Result<Stored, StoreError>),
     ) {
         let Item { instance, state, .. } = item;
+        let mut _held = None;
         let outcome = match state {
             State::Named(Named::Settled(stored)) => Ok(stored),
-            State::Named(Named::Final(named)) => Ok((*instance).as_ref().settle(named.stored)),
+            State::Named(Named::Final(named)) => {
+                _held = named.held; // until the receiver of the answer has it
+                Ok((*instance).as_ref().settle(named.stored))
+            }
             State::Failed(error) => Err(self.explain((*instance).as_ref(), error)),
             State::Logged(_) | State::Written(_) => Err(StoreError::Contended), // unreachable: every item has left these states
         };

@@ -22,8 +22,8 @@ use std::path::Path;
 
 pub use rustix::io::Errno;
 
-pub(crate) use self::linux::file_size_limit;
 pub use self::linux::reports_failed_write_back;
+pub(crate) use self::linux::{file_size_limit, send_file};
 pub(crate) use self::pages::{PAGE_BYTES, Pages};
 
 pub(crate) const NS_PER_MS: i64 = 1_000_000;
@@ -76,6 +76,8 @@ pub trait Handle: Debug + Send + Sync + Sized + 'static {
     fn link(&self, name: &OsStr, to: &Self, to_path: &Path) -> Result<(), Errno>;
     /// Removes a name of a file.
     fn unlink(&self, name: &OsStr) -> Result<(), Errno>;
+    /// Removes an empty directory; [`Errno::NOTEMPTY`] if it is none.
+    fn remove_directory(&self, name: &OsStr) -> Result<(), Errno>;
 
     /// Sets group and mode of this file or directory, as far as `access` says. A directory keeps an inherited set-group-ID bit.
     fn set_access(&self, mode: Option<u32>, group: Option<u32>) -> Result<(), Errno>;

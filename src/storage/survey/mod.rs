@@ -6,6 +6,7 @@
 //! period, and `lost+found`.
 
 mod listed;
+mod sending;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::head::{Head, HeadLimits, HeadScan, Progress, Wanted};
 use crate::meta::{FileMeta, StoredMeta};
 use crate::root::Root;
 pub use listed::{Directories, Directory, Files, Listed};
+pub use sending::{NotSendable, Outgoing};
 pub use stored::{Reading, StoredFile};
 
 /// Bytes of the first read of a file. Most heads end in it.
@@ -49,6 +51,8 @@ pub enum Found {
 pub struct Surveyed {
     /// Its file meta information.
     pub meta: FileMeta,
+    /// Whether a node has stored it, by its file meta information.
+    pub is_own: bool,
     /// The wanted elements that it has. A dataset that cannot be read has none.
     pub head: Head,
     /// Its length.
@@ -106,7 +110,7 @@ impl<H: Handle> Survey<H> {
         }
         let mut first = [0; FIRST_BYTES];
         let length = read_full(&file, 0, &mut first)?;
-        let Ok(StoredMeta { meta, dataset_offset }) = StoredMeta::read(&first[..length]) else {
+        let Ok(StoredMeta { meta, dataset_offset, is_own }) = StoredMeta::read(&first[..length]) else {
             return Ok(Found::Other);
         };
         let mut scan = HeadScan::of_head(&meta.transfer_syntax_uid, wanted.clone(), HeadLimits::default());
@@ -117,7 +121,7 @@ impl<H: Handle> Survey<H> {
         let head = scan.finish().unwrap_or_default();
         let Stat { bytes, modified_ns, changed_ns, .. } = stat;
         let recorded = Recorded::read(&file);
-        Ok(Found::Instance(Box::new(Surveyed { meta, head, bytes, modified_ns, changed_ns, recorded })))
+        Ok(Found::Instance(Box::new(Surveyed { meta, is_own, head, bytes, modified_ns, changed_ns, recorded })))
     }
 }
 

@@ -10,8 +10,8 @@ use crate::fs::{Errno, Handle, Kind, Open, Stat, read_full};
 /// An open regular file below the root.
 #[derive(Debug)]
 pub struct StoredFile<H: Handle = std::fs::File> {
-    file: H,
-    stat: Stat,
+    pub(super) file: H,
+    pub(super) stat: Stat,
 }
 
 impl<H: Handle> Survey<H> {

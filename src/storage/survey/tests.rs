@@ -45,3 +45,62 @@ fn a_file_is_answered_for_where_it_is_and_never_through_a_link() {
         assert_eq!(end, (100_000, Digest::of([content.as_slice()])), "{step}");
     }
 }
+
+#[test]
+fn a_file_is_sent_as_it_was_when_it_was_opened() {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::NotSendable;
+    use crate::meta::FileMeta;
+    use crate::uid::Uid;
+
+    let root = tempfile::tempdir_in(".").unwrap();
+    let (store, _) = Store::open(settings(root.path())).unwrap();
+    let meta = FileMeta {
+        sop_class_uid: Uid::parse(b"1.2.840.10008.5.1.4.1.1.2").unwrap(),
+        sop_instance_uid: Uid::parse(b"1.2.3.4").unwrap(),
+        transfer_syntax_uid: "1.2.840.10008.1.2.1".to_owned(),
+        source_ae_title: "CT1".to_owned(),
+        sending_ae_title: "CT1".to_owned(),
+        receiving_ae_title: "TIDEGATE".to_owned(),
+    };
+    let dataset: Vec<u8> = (0..300_000_u32).map(|n| (n / 3) as u8).collect();
+    let content = [meta.encode(), dataset.clone()].concat();
+    write(root.path().join("1.dcm"), &content).unwrap();
+    write(root.path().join("short.dcm"), &content[..1000]).unwrap();
+    write(root.path().join("other.dcm"), vec![0; 1000]).unwrap();
+    symlink("1.dcm", root.path().join("link.dcm")).unwrap();
+    let survey = store.survey().unwrap();
+    let mut first = vec![0; 64 * 1024];
+    for (path, fault) in
+        [("2.dcm", NotSendable::Gone), ("link.dcm", NotSendable::Gone), ("other.dcm", NotSendable::NotAnInstance)]
+    {
+        assert_eq!(survey.outgoing(Path::new(path), &mut first).unwrap_err(), fault);
+    }
+    let (file, length) = survey.outgoing(Path::new("short.dcm"), &mut first).unwrap();
+    assert_eq!((length, file.bytes(), &first[..length]), (1000, 1000, &content[..1000]));
+    let (file, length) = survey.outgoing(Path::new("1.dcm"), &mut first).unwrap();
+    assert_eq!((length, file.bytes(), file.meta()), (FileMeta::MAX_ENCODED_BYTES, content.len() as u64, &meta));
+    assert_eq!(file.dataset_offset(), (content.len() - dataset.len()) as u64);
+    assert_eq!(file.read(file.dataset_offset() + 7, &mut first).unwrap(), first.len());
+    assert_eq!(first[..], dataset[7..][..first.len()]);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let receiving = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        received
+    });
+    let mut offset = file.dataset_offset();
+    loop {
+        match file.send(&socket, offset, 100_001).unwrap() {
+            0 => break,
+            taken => offset += taken as u64,
+        }
+    }
+    drop(socket);
+    assert_eq!(receiving.join().unwrap(), dataset);
+}

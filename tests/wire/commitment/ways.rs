@@ -126,17 +126,19 @@ fn a_peer_that_gets_an_address_by_a_reload_is_called_at_once() {
     let listener = Listener::new();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("node.toml");
-    std::fs::write(&path, "").unwrap();
+    fs::write(&path, "").unwrap();
     let node = Node::start_with(&["--config", path.to_str().unwrap()], &[]);
     store(&node, 0..1);
     ask_and_leave(&node, &["1.3.30"]);
-    node.logged(&["commitment report has an open association only"]);
+    node.logged(&["commitment report waits until the peer associates again"]);
     assert!(listener.is_quiet_for(Duration::from_secs(2)));
-    std::fs::write(&path, listener.configuration()).unwrap();
+    fs::write(&path, listener.configuration()).unwrap();
     node.signal(Signal::HUP);
     let began = Instant::now();
     assert_eq!(listener.take(0).transaction, "1.3.30");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
 #[test]
 fn a_report_that_is_overdue_when_a_node_starts_is_sent_at_its_first_attempt() {
     let listener = Listener::new();

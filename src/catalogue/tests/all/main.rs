@@ -5,11 +5,15 @@
 mod catching_up;
 #[path = "../../../../tests/support/database.rs"]
 mod database;
+mod deliveries_model;
+mod delivering;
 mod entering;
 mod faults;
 mod killed;
 mod model;
 mod opening;
+mod reconciling;
+mod releasing;
 mod searching;
 mod stored;
 mod support;

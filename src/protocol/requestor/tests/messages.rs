@@ -213,3 +213,48 @@ fn requests_of_the_peer_are_refused() {
         .collect();
     assert_eq!(contexts, [3, 3, 1]);
 }
+
+#[test]
+fn a_dataset_of_fragments_that_the_caller_sends_is_the_same_on_the_wire() {
+    let dataset: Vec<u8> = (0..3_000_001_u32).map(|n| (n / 5) as u8).collect();
+    for max_pdu_length in [0, 9, 4096, 16_384, u32::MAX] {
+        let length = if max_pdu_length == 9 { 3001 } else { dataset.len() };
+        let mut requestor = established(max_pdu_length);
+        requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+        let mut sent = requestor.take_output();
+        let most = requestor.most_fragment_bytes();
+        assert!(most <= 1 << 20 && most % 2 == 0);
+        // A refusal waits for the end of the dataset: nothing may stand between its fragments.
+        feed(&mut requestor, &p_data(1, true, true, &request(C_ECHO, 80, false)));
+        let mut fragments = dataset[..length].chunks(most).peekable();
+        while let Some(fragment) = fragments.next() {
+            let header = requestor.fragment(fragment.len(), fragments.peek().is_none()).unwrap();
+            assert_eq!(requestor.output_bytes() == 0, fragments.peek().is_some());
+            sent.extend(header);
+            sent.extend(fragment);
+        }
+        let (context, _, received) = message(&sent, max_pdu_length);
+        assert!(context == 3 && received == dataset[..length], "{max_pdu_length}");
+        assert!(!requestor.take_output().is_empty(), "the refusal");
+        assert_eq!(requestor.fragment(2, false), None, "the dataset has ended");
+        assert_eq!(requestor.begin(1, &Invocation::Echo), Ok(2), "and the next message may begin");
+    }
+}
+
+#[test]
+fn a_dataset_is_sent_in_one_way_only() {
+    let mut requestor = established(0);
+    assert_eq!(requestor.fragment(2, true), None, "none is under way");
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+    requestor.push_dataset(b"held");
+    assert_eq!(requestor.fragment(2, true), None);
+    requestor.abort();
+    let mut requestor = established(0);
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+    assert!(requestor.fragment(0, true).is_some(), "an empty dataset has an end as well");
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.3" }).unwrap();
+    feed(&mut requestor, &[5, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    assert!(requestor.fragment(2, false).is_some(), "a peer that asks for release gets the rest");
+    requestor.answer_release();
+    assert_eq!(requestor.fragment(2, false), None);
+}

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::IoSlice;
 use std::num::NonZeroU64;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Duration;
@@ -174,6 +175,13 @@ impl Handle for File {
         rustix::fs::unlinkat(self, name, AtFlags::empty())
     }
 
+    fn remove_directory(&self, name: &OsStr) -> Result<(), Errno> {
+        match rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR) {
+            Err(Errno::EXIST) => Err(Errno::NOTEMPTY), // POSIX allows either
+            removed => removed,
+        }
+    }
+
     fn set_access(&self, mode: Option<u32>, group: Option<u32>) -> Result<(), Errno> {
         // A change of the group may clear the bit, so it is read before.
         let before = self.stat()?;
@@ -221,6 +229,14 @@ impl Handle for File {
         };
         rustix::fs::flock(self, operation)
     }
+}
+
+/// `sendfile(2)`.
+pub(crate) fn send_file(file: &File, socket: BorrowedFd<'_>, offset_bytes: u64, bytes: usize) -> Result<usize, Errno> {
+    retry_on_intr(|| {
+        let mut offset_bytes = offset_bytes;
+        rustix::fs::sendfile(socket, file, Some(&mut offset_bytes), bytes)
+    })
 }
 
 /// The entries of a directory.

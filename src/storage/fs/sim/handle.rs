@@ -370,6 +370,13 @@ impl Handle for SimFile {
         })
     }
 
+    fn remove_directory(&self, name: &OsStr) -> Result<(), Errno> {
+        self.call(Call::Unlink, String::new, |volume| {
+            let dentry = volume.dentry(self.key(), Path::new(name))?;
+            volume.remove_directory(&dentry)
+        })
+    }
+
     /// The simulated machine has no modes and groups.
     fn set_access(&self, _: Option<u32>, _: Option<u32>) -> Result<(), Errno> {
         Ok(())

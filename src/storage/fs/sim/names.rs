@@ -220,6 +220,20 @@ impl Volume {
         self.unlinked(gone)
     }
 
+    pub(super) fn remove_directory(&mut self, dentry: &Dentry) -> Result<(), Errno> {
+        let gone = self.entry(dentry)?.ok_or(Errno::NOENT)?;
+        let meta = self.meta(gone)?;
+        if meta.kind != Kind::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        if !meta.entries.is_empty() {
+            return Err(Errno::NOTEMPTY);
+        }
+        self.check_writable(dentry.directory)?;
+        self.leave(dentry)?;
+        self.unlinked(gone)
+    }
+
     /// Removes a name with all that is below it, as people do.
     pub(super) fn remove(&mut self, dentry: &Dentry) -> Result<(), Errno> {
         let gone = self.entry(dentry)?.ok_or(Errno::NOENT)?;

@@ -10,6 +10,7 @@ mod support;
 mod duplicates;
 mod failures;
 mod receipts;
+mod removal;
 mod scale;
 mod storing;
 mod survey;

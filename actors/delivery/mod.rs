@@ -1,0 +1,37 @@
+//! Delivery: what was received reaches its destinations, whatever they do. One supervised child a destination, on a thread of its own.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`actor`] | the child: it reads the queue, opens associations, and has outcomes noted |
+//! | [`queue`], [`plan`] | the queue, in pages; the next part of it, and the study of each connection |
+//! | [`association`], [`sending`] | an association with the destination; an instance on the wire |
+//! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
+//! | [`hub`] | what the associations share with the child |
+//! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
+//! | [`breaker`], [`backoff`] | a destination that fails as a whole is probed; waits that grow |
+//! | [`bandwidth`], [`hours`] | how much is sent, and when |
+//! | [`shared`], [`figures`], [`state`] | what operators see of it |
+//!
+//! Invariants: an outcome is noted after the answer of the destination, and what is not noted is sent again. What waits is in the catalogue: of any
+//! queue, a page is in memory.
+
+pub(crate) mod actor;
+mod association;
+mod backoff;
+mod bandwidth;
+mod breaker;
+mod contexts;
+mod figures;
+mod hours;
+mod hub;
+mod outcome;
+mod plan;
+mod queue;
+mod sending;
+mod settling;
+pub(crate) mod shared;
+pub mod state;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::shared::Shared;

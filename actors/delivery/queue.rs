@@ -1,0 +1,186 @@
+//! The queue as the child reads it: pages of the catalogue, through a connection that is open while there is work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_catalogue::{DestinationRow, Error, Reader};
+use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
+use tokio::time::Instant;
+
+use super::plan::{PAGE, Plan};
+use super::settling::now_of_clock;
+
+/// Repetitions that are read at a time.
+const REPETITIONS: u32 = 64;
+/// Pages that are read in a turn.
+const PAGES_A_TURN: usize = 16;
+/// Memory of pages, statements and the page cache.
+const WORK_BYTES: u64 = 4 << 20;
+/// Between two looks at what the destination is owed, whatever changes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Before a catalogue that cannot be read is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Whether the node has measured what it holds beyond leases: see the catalogue's.
+pub(crate) type IsMeasured = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// See the module.
+pub(super) struct Queue {
+    name: String,
+    catalogue: PathBuf,
+    budget: MemoryBudget,
+    is_measured: IsMeasured,
+    open: Option<Open>,
+    /// As of the last look.
+    row: Option<DestinationRow>,
+    has_changed: bool,
+    looked_at: Option<Instant>,
+    repetitions_at: Option<Instant>,
+    /// Why it cannot be read, and when that is tried again.
+    trouble: Option<(String, Instant)>,
+}
+
+struct Open {
+    reader: Reader,
+    _lease: Option<MemoryLease>,
+}
+
+/// What a look has found.
+#[derive(Default)]
+pub(super) struct Look {
+    /// The plan has more than before.
+    pub(super) has_more: bool,
+    /// When the next look is due, if nothing changes before.
+    pub(super) again_at: Option<Instant>,
+}
+
+impl Queue {
+    pub(super) fn new(name: String, catalogue: PathBuf, budget: MemoryBudget, is_measured: IsMeasured) -> Self {
+        Self {
+            name,
+            catalogue,
+            budget,
+            is_measured,
+            open: None,
+            row: None,
+            has_changed: true,
+            looked_at: None,
+            repetitions_at: None,
+            trouble: None,
+        }
+    }
+
+    /// Deliveries have changed.
+    pub(super) fn changed(&mut self) {
+        self.has_changed = true;
+    }
+
+    /// Whether an operator has paused the destination.
+    pub(super) fn is_paused(&self) -> bool {
+        self.row.as_ref().is_some_and(|row| row.is_paused)
+    }
+
+    /// Why the queue cannot be read.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_ref().map(|(why, _)| why.as_str())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    fn reader(&mut self) -> Result<&mut Reader, Error> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let reader = Reader::open(&self.catalogue)?;
+                let holder =
+                    (self.is_measured)().then(|| self.budget.open_account(format!("delivery {:?}", self.name)));
+                Open { reader, _lease: holder.and_then(|holder| holder.lease(Stage::Delivery, WORK_BYTES).ok()) }
+            }
+        };
+        Ok(&mut self.open.insert(open).reader)
+    }
+
+    /// The second of the day by local time; `None`: nobody can tell at the moment.
+    pub(super) fn second_of_day(&mut self) -> Option<u32> {
+        let asked = self.reader().and_then(Reader::local_second_of_day);
+        asked.inspect_err(|_| self.open = None).ok()
+    }
+
+    /// Looks at what is owed, as far as that may have changed, and plans more of it if `wants_page`.
+    pub(super) fn look(&mut self, plan: &mut Plan, wants_page: bool, now: Instant) -> Look {
+        if let Some((_, at)) = &self.trouble
+            && *at > now
+        {
+            return Look { again_at: Some(*at), ..Look::default() };
+        }
+        let looked = self.try_to_look(plan, wants_page, now);
+        match looked {
+            Ok(look) => {
+                self.trouble = None;
+                look
+            }
+            Err(error) => {
+                self.open = None;
+                self.has_changed = true;
+                self.trouble = Some((error.to_string(), now + RETRY));
+                Look { again_at: Some(now + RETRY), ..Look::default() }
+            }
+        }
+    }
+
+    fn try_to_look(&mut self, plan: &mut Plan, wants_page: bool, now: Instant) -> Result<Look, Error> {
+        let mut look = Look::default();
+        let is_due = self.repetitions_at.is_some_and(|at| at <= now);
+        let reads = wants_page && plan.wants_page();
+        if !self.has_changed && !is_due && !reads {
+            look.again_at = self.repetitions_at;
+            return Ok(look);
+        }
+        let next_look = self.looked_at.map(|at| at + LOOK_INTERVAL).filter(|at| *at > now);
+        match next_look {
+            Some(at) if self.has_changed || is_due => look.again_at = Some(at),
+            Some(_) => {}
+            None => self.look_at_row(plan, now)?,
+        }
+        let Some((id, due_ms)) = self.row.as_ref().map(|row| (row.id, row.due_ms)) else { return Ok(look) };
+        if reads {
+            for _ in 0..PAGES_A_TURN {
+                let page = self.reader()?.waiting(id, plan.cursor(), PAGE)?;
+                look.has_more |= plan.add_page(page);
+                if !plan.wants_page() {
+                    break;
+                }
+            }
+        }
+        let wants_repetitions = wants_page && plan.repetitions() == 0;
+        if let Some(due_ms) = due_ms.filter(|_| wants_repetitions && next_look.is_none()) {
+            let now_ms = now_of_clock();
+            let mut again_ms = due_ms.saturating_sub(now_ms).max(0);
+            if again_ms == 0 {
+                look.has_more |= plan.add_repetitions(self.reader()?.due(id, now_ms, REPETITIONS)?);
+                again_ms = 1000;
+            }
+            self.repetitions_at = Some(now + Duration::from_millis(again_ms.unsigned_abs()));
+        }
+        look.again_at = [look.again_at, self.repetitions_at.filter(|at| *at > now)].into_iter().flatten().min();
+        Ok(look)
+    }
+
+    fn look_at_row(&mut self, plan: &mut Plan, now: Instant) -> Result<(), Error> {
+        let name = self.name.clone();
+        let reader = self.reader()?;
+        plan.begin_generation(reader.generation()?);
+        self.row = reader.destination(&name)?;
+        (self.looked_at, self.has_changed) = (Some(now), false);
+        if self.row.as_ref().and_then(|row| row.due_ms).is_none() {
+            self.repetitions_at = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! The outcome of each attempt: its note, its figures, its log line, and what it says of the destination.
+
+use std::time::Duration;
+
+use tidegate_catalogue::{DeliveryNote, Outcome, Owed};
+use tidegate_protocol::Response;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::backoff::Backoff;
+use super::breaker::Failure;
+use super::figures::ms_ahead;
+use super::hub::Hub;
+use super::outcome::{Verdict, verdict};
+use super::plan::Task;
+use crate::committed::now_ms;
+use crate::fixed;
+use crate::gauges::incidents::{Class, NO_PEER, Topic};
+
+/// After an attempt that the destination could not make at the time.
+const LATER: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(30), factor: 1 };
+/// After an association that ended with the instance outstanding.
+const LOST: Backoff = Backoff { first: Duration::from_secs(15), longest: Duration::from_secs(15), factor: 1 };
+
+/// After an attempt that counts. The attempts of an instance span most of an hour, in which an archive that refuses everything is mended.
+fn refused() -> Backoff {
+    let first = fixed::delivery_retry();
+    Backoff { first, longest: first * 256, factor: 4 }
+}
+
+/// How an attempt ended.
+pub(super) enum Attempt {
+    /// The destination has answered.
+    Answered(Response),
+    /// The destination takes no such instance, or the instance cannot be written for it.
+    Impossible(String),
+    /// The file cannot be sent, and never will be.
+    NoFile(String),
+    /// The file cannot be read at the moment.
+    Unreadable(String),
+    /// The association ended before the answer. `counts`: it may be the fault of the instance.
+    Lost { why: String, counts: bool },
+}
+
+impl Hub {
+    /// Settles an attempt.
+    pub(super) fn settle(&mut self, task: Task, attempt: Attempt) {
+        let now = Instant::now();
+        let Task { owed, generation, .. } = task;
+        let outcome = match attempt {
+            Attempt::Answered(response) => self.answered(&owed, &response, now),
+            Attempt::Impossible(why) => self.failed(&owed, None, why),
+            Attempt::NoFile(why) => self.dead(&owed, None, why),
+            Attempt::Unreadable(why) => self.later(&owed, LATER, None, why),
+            Attempt::Lost { why, counts: true } => self.failed(&owed, None, why),
+            Attempt::Lost { why, counts: false } => self.later(&owed, LOST, None, why),
+        };
+        let at_ms = now_of_clock();
+        self.push_note(DeliveryNote { generation, key: owed.key, outcome, at_ms });
+    }
+
+    fn answered(&mut self, owed: &Owed, response: &Response, now: Instant) -> Outcome {
+        let status = response.status;
+        let why = match response.comment.as_str() {
+            "" => format!("status {status:04X}"),
+            comment => format!("status {status:04X}: {comment}"),
+        };
+        match verdict(status) {
+            judged @ (Verdict::Delivered | Verdict::Warned) => {
+                self.succeeded(now);
+                self.figures.note_delivered(owed.bytes, now);
+                let is_warned = judged == Verdict::Warned;
+                if is_warned {
+                    self.figures.warned.increment();
+                }
+                Outcome::Delivered { status, why: (is_warned || status != 0).then_some(why) }
+            }
+            Verdict::Later => {
+                let outcome = self.later(owed, LATER, Some(status), why.clone());
+                self.stumbled(why, now);
+                outcome
+            }
+            Verdict::Refused => {
+                self.succeeded(now);
+                self.failed(owed, Some(status), why)
+            }
+        }
+    }
+
+    /// An attempt of which the instance has `attempts`.
+    fn failed(&mut self, owed: &Owed, status: Option<u16>, why: String) -> Outcome {
+        let attempts = owed.attempts + 1;
+        if attempts >= self.settings.attempts {
+            return self.dead(owed, status, why);
+        }
+        self.again(owed, refused().after(attempts), true, status, why)
+    }
+
+    /// A failure that is not the instance's.
+    fn later(&mut self, owed: &Owed, wait: Backoff, status: Option<u16>, why: String) -> Outcome {
+        self.again(owed, wait.after(1), false, status, why)
+    }
+
+    fn again(&mut self, owed: &Owed, wait: Duration, counts: bool, status: Option<u16>, why: String) -> Outcome {
+        let now_ms = now_of_clock();
+        if now_ms.saturating_sub(owed.owed_ms) >= i64::try_from(self.settings.retry_for.as_millis()).unwrap_or(i64::MAX)
+        {
+            return self.dead(owed, status, format!("{why}; retry_for is over"));
+        }
+        self.figures.retried.increment();
+        self.figures.note_error(&why);
+        Outcome::Retry { due_ms: ms_ahead(now_ms, wait), counts, status, why }
+    }
+
+    fn dead(&mut self, owed: &Owed, status: Option<u16>, why: String) -> Outcome {
+        self.figures.dead.increment();
+        self.figures.note_error(&why);
+        let topic = Topic::Amiss(Class::Refusal);
+        let worth = self.gauges.incidents.worth_a_line_about(topic, "delivery_dead", NO_PEER, (&self.name, status));
+        if let Some(unlogged) = worth {
+            error!(
+                destination = self.name,
+                sop_instance_uid = %owed.sop_instance_uid,
+                path = %owed.path.display(),
+                cause = why,
+                attempts = owed.attempts + 1,
+                unlogged,
+                remedy = "mend the cause, then `tidegate outbox retry`",
+                "instance not delivered, and not tried again"
+            );
+        }
+        Outcome::Dead { status, why }
+    }
+
+    /// The destination has judged an instance: it is there.
+    fn succeeded(&mut self, now: Instant) {
+        self.served = Some(now);
+        if let Some(down) = self.breaker.succeeded(now) {
+            info!(destination = self.name, peer = self.peer(), down_s = down.as_secs(), "destination is back");
+            self.child.notify_one();
+            self.tell();
+        }
+    }
+
+    /// Something has failed that may be the destination's fault.
+    pub(super) fn stumbled(&mut self, why: String, now: Instant) {
+        if self.breaker.stumbled(why.clone(), now) {
+            self.log_down(&why);
+        }
+        self.child.notify_one();
+        self.tell();
+    }
+
+    /// The destination has failed as a whole.
+    pub(super) fn broke(&mut self, failure: Failure, why: String, now: Instant) {
+        self.figures.note_error(&why);
+        if self.breaker.broke(failure, why.clone(), now) {
+            self.log_down(&why);
+        }
+        self.child.notify_one();
+        self.tell();
+    }
+
+    fn log_down(&self, why: &str) {
+        warn!(
+            destination = self.name,
+            peer = self.peer(),
+            cause = why,
+            "destination is down; what it is owed waits, and it is asked again"
+        );
+    }
+}
+
+/// The clock of the catalogue.
+pub(super) fn now_of_clock() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,113 @@
+//! Notes of outcomes.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use super::duties::{Duties, Item};
+use super::{DeliveryNote, DeliveryState, Generation, Outcome, OwedKey, Slot, content};
+use crate::batch::digest;
+
+/// The mark of the [`Generation`].
+const GENERATION: &str = "generation";
+
+/// Which catalogue this is.
+pub(crate) fn generation(db: &Connection) -> Result<Generation> {
+    let sql = "SELECT value FROM mark WHERE name = ?1";
+    db.prepare_cached(sql)?.query_row([GENERATION], |row| row.get(0)).map(Generation)
+}
+
+/// A row, as far as a note is held against it.
+struct Found {
+    owed_ms: i64,
+    attempts: u32,
+    bytes: u64,
+    digest: Option<u128>,
+}
+
+impl Found {
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            owed_ms: row.get(0)?,
+            attempts: row.get(1)?,
+            bytes: row.get::<_, i64>(2)?.unsigned_abs(),
+            digest: digest(row.get_ref(3)?),
+        })
+    }
+}
+
+/// The delivery with this key, if it is as it was when the key was read.
+fn find(db: &Connection, key: &OwedKey) -> Result<Option<Found>> {
+    let sql =
+        "SELECT owed_ms, attempts, bytes, digest FROM delivery CROSS JOIN instance ON instance.id = delivery.instance
+        WHERE delivery.destination = ?1 AND delivery.state = ?2 AND delivery.study = ?3 AND delivery.series = ?4
+            AND delivery.number = ?5 AND delivery.instance = ?6";
+    let OwedKey { destination, state, slot: Slot { study, series, number, instance }, .. } = *key;
+    let row = params![destination, state.number(), study, series, number, instance];
+    let found = db.prepare_cached(sql)?.query_row(row, Found::read).optional()?;
+    Ok(found.filter(|found| found.attempts == key.attempts && content(found.bytes, found.digest) == key.content))
+}
+
+/// Enters a note. False: it is about a delivery that is no more, or is another by now.
+pub(crate) fn enter(duties: &mut Duties<'_>, db: &Connection, note: &DeliveryNote) -> Result<bool> {
+    let Some(found) = find(db, &note.key)? else { return Ok(false) };
+    let OwedKey { destination, state, slot, .. } = note.key;
+    let item = Item { slot, bytes: i64::try_from(found.bytes).unwrap_or(i64::MAX) };
+    match &note.outcome {
+        Outcome::Delivered { status, why } => {
+            duties.remove(destination, item, state)?;
+            let sql = "INSERT INTO delivered (instance, destination, at_ms, status, why) VALUES (?1, ?2, ?3, ?4, ?5)
+                ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms, status = excluded.status, why = excluded.why";
+            db.prepare_cached(sql)?.execute((slot.instance, destination, note.at_ms, status, why))?;
+            duties.count_delivered(destination, slot.study, 1);
+        }
+        Outcome::Retry { due_ms, counts, status, why } => {
+            let attempts = found.attempts + u32::from(*counts);
+            let failed = Failed { attempts, due_ms: *due_ms, at_ms: note.at_ms, status: *status, why };
+            fail(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Retrying, &failed)?;
+        }
+        Outcome::Dead { status, why } => {
+            let failed = Failed { attempts: found.attempts + 1, due_ms: 0, at_ms: note.at_ms, status: *status, why };
+            fail(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Dead, &failed)?;
+        }
+    }
+    Ok(true)
+}
+
+/// A failure.
+struct Failed<'a> {
+    attempts: u32,
+    due_ms: i64,
+    at_ms: i64,
+    status: Option<u16>,
+    why: &'a str,
+}
+
+fn fail(
+    duties: &mut Duties<'_>,
+    db: &Connection,
+    key: &OwedKey,
+    (item, owed_ms): (Item, i64),
+    to: DeliveryState,
+    failed: &Failed<'_>,
+) -> Result<()> {
+    let sql = "UPDATE delivery SET state = ?7, attempts = ?8, due_ms = ?9, last_ms = ?10, status = ?11, why = ?12
+        WHERE destination = ?1 AND state = ?2 AND study = ?3 AND series = ?4 AND number = ?5 AND instance = ?6";
+    let OwedKey { destination, state, slot: Slot { study, series, number, instance }, .. } = *key;
+    let Failed { attempts, due_ms, at_ms, status, why } = *failed;
+    db.prepare_cached(sql)?.execute(params![
+        destination,
+        state.number(),
+        study,
+        series,
+        number,
+        instance,
+        to.number(),
+        attempts,
+        due_ms,
+        at_ms,
+        status,
+        why
+    ])?;
+    duties.take(destination, item, state);
+    duties.put(destination, item, to, owed_ms);
+    Ok(())
+}
