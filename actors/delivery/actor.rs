@@ -89,7 +89,11 @@ impl DeliveryActor {
     pub(crate) fn new(env: Env, liveness: Liveness) -> Option<Self> {
         let Env { name, shared, live, store, catalogue, deliveries, gauges, budget, phase, is_measured } = env;
         let delivery = live.get().delivery.clone();
-        let settings = delivery.destination(&name)?.clone();
+        let Some(settings) = delivery.destination(&name).cloned() else {
+            liveness.ready();
+            liveness.finish();
+            return None;
+        };
         let hub = Hub::new(&name, settings, shared.figures(&name), gauges);
         Some(Self {
             hub: Rc::new(RefCell::new(hub)),
@@ -191,7 +195,11 @@ impl DeliveryActor {
         let may_read = !is_stopping && is_configured;
         if may_read {
             let hub = &mut *self.hub.borrow_mut();
-            let wants_page = !is_outside && !matches!(hub.breaker.gate(now), Gate::Closed(_) | Gate::Probing);
+            let gate = hub.breaker.gate(now);
+            if let Gate::Closed(at) = gate {
+                self.wake_at = self.wake_at.min(at);
+            }
+            let wants_page = !is_outside && !matches!(gate, Gate::Closed(_) | Gate::Probing);
             let look = self.queue.look(&mut hub.plan, wants_page, now);
             self.wake_at = self.wake_at.min(look.again_at.unwrap_or(self.wake_at));
             if look.has_more {
@@ -290,13 +298,13 @@ impl DeliveryActor {
                 break;
             }
             let is_probe = match hub.breaker.gate(now) {
-                Gate::Open if open < hub.most_connections(peer.connections, now) && available > hub.idle + hub.opening => false,
-                Gate::Probe if open == 0 => true,
-                Gate::Closed(at) => {
-                    self.wake_at = self.wake_at.min(at);
-                    break;
+                Gate::Open
+                    if open < hub.most_connections(peer.connections, now) && available > hub.idle + hub.opening =>
+                {
+                    false
                 }
-                Gate::Open | Gate::Probe | Gate::Probing => break,
+                Gate::Probe if open == 0 => true,
+                Gate::Open | Gate::Probe | Gate::Closed(_) | Gate::Probing => break,
             };
             if is_probe {
                 hub.breaker.begin_probe();

@@ -64,11 +64,14 @@ pub(super) struct Env {
 /// Opens an association, and serves it to its end. Returns the number of its connection.
 pub(super) async fn run(env: Env) -> usize {
     let (hub, connection, is_probe) = (env.hub.clone(), env.connection, env.is_probe);
-    hub.borrow_mut().opening += 1;
     let opened = open(&env).await;
     hub.borrow_mut().opening -= 1;
     match opened {
-        Ok(mut association) => association.live().await,
+        Ok(mut association) => {
+            hub.borrow_mut().established += 1;
+            association.live().await;
+            hub.borrow_mut().established -= 1;
+        }
         Err(error) => not_opened(&mut hub.borrow_mut(), error),
     }
     let mut hub = hub.borrow_mut();
@@ -99,18 +102,18 @@ fn not_opened(hub: &mut Hub, error: NotOpened) {
         NotOpened::Own(why) => return hub.broke(Failure::Unreachable, why, now),
         NotOpened::Call(error) => error,
     };
-    let others = usize::try_from(hub.figures.connections()).unwrap_or(0).saturating_sub(1);
+    let is_transient = matches!(&error, CallError::Rejected(rejection) if rejection.is_transient());
     // A destination that serves others of ours has a limit, whatever it says. It is no failure.
-    if others > 0 && hub.has_served_of_late() {
+    if hub.established > 0 && (is_transient || hub.has_served_of_late()) {
         hub.figures.note_error(&error.to_string());
-        return hub.has_room_for(others, now);
+        return hub.has_room_for(hub.established, now);
     }
     let failure = match &error {
         CallError::Unreachable(..) | CallError::Lost(_) | CallError::Closed(_) | CallError::Silent(_) => {
             Failure::Unreachable
         }
         // Congestion and limits (PS3.8 table 9-21) pass by themselves.
-        CallError::Rejected(rejection) if rejection.is_transient() => Failure::Unreachable,
+        CallError::Rejected(_) if is_transient => Failure::Unreachable,
         _ => Failure::Failing,
     };
     hub.broke(failure, error.to_string(), now);
@@ -179,7 +182,8 @@ fn log_refused(hub: &Hub, contexts: &[ProposedContext], accepted: &Accepted) {
     let refused: Vec<String> =
         accepted.refused().map(|(pair, why)| format!("{} in {}: {why}", pair.class, pair.syntax)).collect();
     let Some(first) = refused.first() else { return };
-    let worth = hub.gauges.incidents.worth_a_line_about(Topic::Contexts, "delivery_contexts", NO_PEER, (&hub.name, first));
+    let worth =
+        hub.gauges.incidents.worth_a_line_about(Topic::Contexts, "delivery_contexts", NO_PEER, (&hub.name, first));
     if let Some(unlogged) = worth {
         warn!(
             destination = hub.name,
@@ -262,6 +266,8 @@ impl Association {
     async fn serve(&mut self) -> Result<End, CallError> {
         let mut changed = self.hub.borrow().subscribe();
         let mut idle_since = Instant::now();
+        // A repetition waits until nothing is outstanding.
+        let mut drains = false;
         loop {
             changed.mark_unchanged();
             while let Some(event) = self.call.read_event().await? {
@@ -269,7 +275,8 @@ impl Association {
                     return Ok(End::PeerReleased);
                 }
             }
-            let has_room = self.outstanding.len() < self.window;
+            drains &= !self.outstanding.is_empty();
+            let has_room = !drains && self.outstanding.len() < self.window;
             let may_begin = has_room && self.may_begin();
             if may_begin {
                 let next = self.hub.borrow_mut().next(self.connection, &self.accepted, self.outstanding.len());
@@ -283,7 +290,8 @@ impl Association {
                         continue;
                     }
                     Next::OtherContexts if self.outstanding.is_empty() => return Ok(End::Release),
-                    Next::OtherContexts | Next::Alone | Next::Nothing => {}
+                    Next::OtherContexts | Next::Alone => drains = true,
+                    Next::Nothing => {}
                 }
             }
             let Some(first) = self.outstanding.front() else {
@@ -298,7 +306,7 @@ impl Association {
             let deadline = first.sent + fixed::answer_timeout();
             tokio::select! {
                 read = self.call.read(AWAITED) => read?,
-                _ = changed.changed(), if has_room => {}
+                _ = changed.changed(), if has_room && !drains => {}
                 () = sleep_until(deadline) => {
                     self.call.abort().await;
                     return Err(CallError::Silent(AWAITED));
@@ -349,7 +357,9 @@ impl Association {
 
     fn responded(&mut self, response: Response) {
         let position = self.outstanding.iter().position(|one| one.message_id == response.message_id);
-        let Some(Outstanding { task, .. }) = position.and_then(|position| self.outstanding.remove(position)) else { return };
+        let Some(Outstanding { task, .. }) = position.and_then(|position| self.outstanding.remove(position)) else {
+            return;
+        };
         self.has_served = true;
         self.hub.borrow_mut().settle(task, Attempt::Answered(response));
     }
@@ -358,12 +368,10 @@ impl Association {
     async fn send(&mut self, task: Task, way: Way) -> Result<bool, CallError> {
         let (context, reencoder) = match way {
             Way::Stored { context } => (context, None),
-            Way::Reencoded { context, syntax } => {
-                match Reencoder::new(&task.owed.transfer_syntax_uid, &syntax) {
-                    Ok(reencoder) => (context, Some(reencoder)),
-                    Err(error) => return Ok(self.skip(task, Attempt::Impossible(error.to_string()))),
-                }
-            }
+            Way::Reencoded { context, syntax } => match Reencoder::new(&task.owed.transfer_syntax_uid, &syntax) {
+                Ok(reencoder) => (context, Some(reencoder)),
+                Err(error) => return Ok(self.skip(task, Attempt::Impossible(error.to_string()))),
+            },
             Way::Refused(why) => {
                 let attempt = refused(&task, why);
                 return Ok(self.skip(task, attempt));
@@ -420,7 +428,9 @@ impl Association {
             SendError::Call(error) => return Err(error),
             SendError::File(errno) => Attempt::Unreadable(format!("the file cannot be read: {errno}")),
             SendError::Short => Attempt::NoFile("the file is not what was stored: it is cut short".to_owned()),
-            SendError::Fault(fault) => Attempt::Impossible(format!("it cannot be written in another transfer syntax: {fault}")),
+            SendError::Fault(fault) => {
+                Attempt::Impossible(format!("it cannot be written in another transfer syntax: {fault}"))
+            }
         };
         if let Some(Outstanding { task, .. }) = self.outstanding.pop_back() {
             self.settle(task, attempt);

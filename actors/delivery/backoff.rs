@@ -35,7 +35,8 @@ mod tests {
     #[test]
     fn waits_grow_to_their_bound_give_or_take_a_fifth() {
         let backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
-        for (failures, seconds) in [(0, 1.0), (1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0), (10, 300.0), (u32::MAX, 300.0)] {
+        for (failures, seconds) in [(0, 1.0), (1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0), (10, 300.0), (u32::MAX, 300.0)]
+        {
             let waits: Vec<f64> = (0..200).map(|_| backoff.after(failures).as_secs_f64() / seconds).collect();
             assert!(waits.iter().all(|wait| (0.8..=1.2).contains(wait)), "{failures}");
             let least = waits.iter().copied().fold(f64::MAX, f64::min);

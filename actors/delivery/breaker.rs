@@ -21,8 +21,7 @@ pub(super) enum Failure {
     Failing,
 }
 
-const UNREACHABLE: Backoff =
-    Backoff { first: Duration::from_secs(1), longest: Duration::from_millis(6500), factor: 2 };
+const UNREACHABLE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_millis(6500), factor: 2 };
 const FAILING: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
 
 /// Failures of instances and associations in a row, without a success, that open the breaker. One may be the fault of the instance.

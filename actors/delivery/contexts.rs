@@ -40,7 +40,9 @@ impl Pairs {
     pub(super) fn propose<'a>(&mut self, next: impl Iterator<Item = &'a Owed>) -> Vec<ProposedContext> {
         let mut pairs: Vec<Pair> = Vec::new();
         for owed in next {
-            let is_last = pairs.last().is_some_and(|pair| pair.class == owed.sop_class_uid && pair.syntax == owed.transfer_syntax_uid);
+            let is_last = pairs
+                .last()
+                .is_some_and(|pair| pair.class == owed.sop_class_uid && pair.syntax == owed.transfer_syntax_uid);
             if !is_last && pairs.len() < MOST_CONTEXTS {
                 let pair = Pair::of(owed);
                 if !pairs.contains(&pair) {
@@ -125,7 +127,8 @@ impl Accepted {
             _ => None,
         };
         let way = |pair: &Pair, refused: ContextRefused| {
-            let natives = answers().filter(|(context, _)| is_native(&pair.syntax) && context.abstract_syntax == pair.class);
+            let natives =
+                answers().filter(|(context, _)| is_native(&pair.syntax) && context.abstract_syntax == pair.class);
             let mut accepted = natives.filter_map(|(_, answer)| {
                 let accepted = answer.outcome.as_ref().ok().filter(|accepted| accepted.is_scu)?;
                 let syntax = accepted.transfer_syntax.clone();

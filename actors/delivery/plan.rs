@@ -115,7 +115,11 @@ impl Plan {
 
     /// What is planned, the next first.
     pub(super) fn planned_owed(&self) -> impl Iterator<Item = &Owed> {
-        self.repetitions.iter().take(1).chain(self.studies.iter().flat_map(|(_, instances)| instances)).chain(&self.repetitions)
+        self.repetitions
+            .iter()
+            .take(1)
+            .chain(self.studies.iter().flat_map(|(_, instances)| instances))
+            .chain(&self.repetitions)
     }
 
     /// The next instance for a connection. It stays with its study while that has any, and then takes the next one that no other connection is at.
@@ -150,6 +154,7 @@ impl Plan {
         self.planned += 1;
         if task.is_repetition {
             self.repetitions.push_front(task.owed);
+            self.since_repetition = TURNS;
             return;
         }
         let study = task.owed.key.study();

@@ -98,7 +98,8 @@ impl Queue {
             Some(open) => open,
             None => {
                 let reader = Reader::open(&self.catalogue)?;
-                let holder = (self.is_measured)().then(|| self.budget.open_account(format!("delivery {:?}", self.name)));
+                let holder =
+                    (self.is_measured)().then(|| self.budget.open_account(format!("delivery {:?}", self.name)));
                 Open { reader, _lease: holder.and_then(|holder| holder.lease(Stage::Delivery, WORK_BYTES).ok()) }
             }
         };

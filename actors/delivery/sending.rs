@@ -130,7 +130,8 @@ impl Sending<'_> {
         while offset < end {
             let most = self.fragment_bytes();
             let bytes = usize::try_from(end - offset).unwrap_or(usize::MAX).min(most);
-            let header = self.call.requestor.fragment(bytes, offset + bytes as u64 == end).ok_or(CallError::Unexpected)?;
+            let header =
+                self.call.requestor.fragment(bytes, offset + bytes as u64 == end).ok_or(CallError::Unexpected)?;
             front.extend_from_slice(&header);
             self.pay(bytes).await;
             let CallStream::Plain(socket) = &self.call.stream else { return Err(CallError::Unexpected.into()) };

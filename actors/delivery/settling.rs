@@ -103,7 +103,8 @@ impl Hub {
 
     fn again(&mut self, owed: &Owed, wait: Duration, counts: bool, status: Option<u16>, why: String) -> Outcome {
         let now_ms = now_of_clock();
-        if now_ms.saturating_sub(owed.owed_ms) >= i64::try_from(self.settings.retry_for.as_millis()).unwrap_or(i64::MAX) {
+        if now_ms.saturating_sub(owed.owed_ms) >= i64::try_from(self.settings.retry_for.as_millis()).unwrap_or(i64::MAX)
+        {
             return self.dead(owed, status, format!("{why}; retry_for is over"));
         }
         self.figures.retried.increment();

@@ -71,8 +71,10 @@ fn study(task: &Task) -> String {
 fn each_connection_stays_with_its_study_and_shares_one_only_where_there_is_no_other() {
     let owing = Owing::new(&[1, 1, 1, 2, 2, 2, 3, 3, 3].map(|study| (study, CT, EXPLICIT)));
     let mut plan = owing.planned();
-    let taken: Vec<(usize, String)> =
-        [0, 1, 0, 1, 0, 1, 0, 0, 1].into_iter().map(|connection| (connection, study(&plan.take(connection).unwrap()))).collect();
+    let taken: Vec<(usize, String)> = [0, 1, 0, 1, 0, 1, 0, 0, 1]
+        .into_iter()
+        .map(|connection| (connection, study(&plan.take(connection).unwrap())))
+        .collect();
     let of = |wanted: usize| -> Vec<&str> {
         taken.iter().filter(|(connection, _)| *connection == wanted).map(|(_, study)| study.as_str()).collect()
     };
@@ -136,7 +138,8 @@ fn repetitions_come_last_and_in_the_end_between_others() {
 fn acceptance(proposed: &[ProposedContext], takes: &[&str]) -> Acceptance {
     let contexts = proposed.iter().zip((1..).step_by(2)).map(|(context, id)| {
         let chosen = context.transfer_syntaxes.iter().find(|syntax| takes.contains(&&***syntax));
-        let accepted = chosen.map(|syntax| AcceptedContext { transfer_syntax: syntax.clone(), is_scu: true, is_scp: false });
+        let accepted =
+            chosen.map(|syntax| AcceptedContext { transfer_syntax: syntax.clone(), is_scu: true, is_scp: false });
         let outcome = accepted.ok_or(ContextRefused::TransferSyntaxes);
         ContextAnswer { id, abstract_syntax: context.abstract_syntax.clone(), outcome }
     });
@@ -146,7 +149,8 @@ fn acceptance(proposed: &[ProposedContext], takes: &[&str]) -> Acceptance {
 
 #[test]
 fn an_instance_goes_as_it_is_stored_or_in_another_native_syntax_or_not_at_all() {
-    let owing = Owing::new(&[(1, CT, EXPLICIT), (2, CT, JPEG), (3, MR, IMPLICIT), (4, MR, EXPLICIT), (5, CT, EXPLICIT)]);
+    let owing =
+        Owing::new(&[(1, CT, EXPLICIT), (2, CT, JPEG), (3, MR, IMPLICIT), (4, MR, EXPLICIT), (5, CT, EXPLICIT)]);
     let mut plan = owing.planned();
     let proposed = Pairs::default().propose(plan.planned_owed());
     let of = |class: &str| -> Vec<Vec<&str>> {

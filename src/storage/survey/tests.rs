@@ -73,11 +73,9 @@ fn a_file_is_sent_as_it_was_when_it_was_opened() {
     symlink("1.dcm", root.path().join("link.dcm")).unwrap();
     let survey = store.survey().unwrap();
     let mut first = vec![0; 64 * 1024];
-    for (path, fault) in [
-        ("2.dcm", NotSendable::Gone),
-        ("link.dcm", NotSendable::Gone),
-        ("other.dcm", NotSendable::NotAnInstance),
-    ] {
+    for (path, fault) in
+        [("2.dcm", NotSendable::Gone), ("link.dcm", NotSendable::Gone), ("other.dcm", NotSendable::NotAnInstance)]
+    {
         assert_eq!(survey.outgoing(Path::new(path), &mut first).unwrap_err(), fault);
     }
     let (file, length) = survey.outgoing(Path::new("short.dcm"), &mut first).unwrap();

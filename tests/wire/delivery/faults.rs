@@ -59,7 +59,8 @@ fn an_instance_that_ends_associations_delays_no_other() {
         let others: Vec<_> = received.iter().filter(|one| one.uid != uid(7)).collect();
         let longest = others.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
         assert!(longest < Duration::from_secs(1), "{poison:?}: {longest:?} of {:?}", began.elapsed());
-        let is_retried = eventually(|| gateway.row().is_some_and(|row| (row.sums.delivered, row.sums.retrying) == (99, 1)));
+        let is_retried =
+            eventually(|| gateway.row().is_some_and(|row| (row.sums.delivered, row.sums.retrying) == (99, 1)));
         assert!(is_retried, "{:?}", gateway.row());
         assert!(!gateway.node.log_text().contains("destination is down"));
     }

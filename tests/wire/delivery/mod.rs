@@ -104,7 +104,9 @@ fn free_address() -> SocketAddr {
 
 /// The table of a destination there.
 fn destination(address: SocketAddr, more: &str) -> String {
-    format!("[[destination]]\nname = \"archive\"\nkind = \"dicom\"\naddress = \"{address}\"\ncalled = \"ARCHIVE\"\n{more}\n")
+    format!(
+        "[[destination]]\nname = \"archive\"\nkind = \"dicom\"\naddress = \"{address}\"\ncalled = \"ARCHIVE\"\n{more}\n"
+    )
 }
 
 #[test]

@@ -125,7 +125,10 @@ impl Scp {
 
     /// The table of the configuration, with further keys.
     pub(crate) fn destination(&self, name: &str, more: &str) -> String {
-        format!("[[destination]]\nname = \"{name}\"\nkind = \"dicom\"\naddress = \"{}\"\ncalled = \"ARCHIVE\"\n{more}\n", self.address)
+        format!(
+            "[[destination]]\nname = \"{name}\"\nkind = \"dicom\"\naddress = \"{}\"\ncalled = \"ARCHIVE\"\n{more}\n",
+            self.address
+        )
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
@@ -199,7 +202,10 @@ fn serve(stream: TcpStream, seen: &Seen, behaviour: &Behaviour) {
     };
     if behaviour.rejects || seen.open.load(Ordering::SeqCst) >= behaviour.most_associations {
         let (result, reason) = match behaviour.rejects {
-            true => (AssociationRJResult::Permanent, AssociationRJSource::ServiceUser(AssociationRJServiceUserReason::CalledAETitleNotRecognized)),
+            true => (
+                AssociationRJResult::Permanent,
+                AssociationRJSource::ServiceUser(AssociationRJServiceUserReason::CalledAETitleNotRecognized),
+            ),
             false => (
                 AssociationRJResult::Transient,
                 AssociationRJSource::ServiceProviderPresentation(
@@ -336,7 +342,14 @@ fn message(
     let syntax = contexts[&context].clone();
     let outstanding = outstanding(wire);
     seen.most_outstanding.fetch_max(outstanding, Ordering::SeqCst);
-    seen.received.lock().push(Received { uid: uid.clone(), syntax, dataset, association, at: Instant::now(), longest_pdu });
+    seen.received.lock().push(Received {
+        uid: uid.clone(),
+        syntax,
+        dataset,
+        association,
+        at: Instant::now(),
+        longest_pdu,
+    });
     let status = match reply {
         Reply::Status(status) => status,
         Reply::Late(after, status) => {
