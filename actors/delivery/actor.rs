@@ -17,11 +17,11 @@ use tidegate_storage::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::association::{self, Env as AssociationEnv};
 use super::breaker::Gate;
 use super::figures::wall_clock;
 use super::hours;
 use super::hub::Hub;
+use super::opening::{self, Env as AssociationEnv};
 use super::queue::{IsMeasured, Queue};
 use super::shared::Shared;
 use super::state::DestinationPhase;
@@ -322,7 +322,7 @@ impl DeliveryActor {
                 aborting: self.aborting.subscribe(),
             };
             self.next_connection += 1;
-            self.associations.push(Box::pin(association::run(env)));
+            self.associations.push(Box::pin(opening::run(env)));
         }
         let more_at = self.hub.borrow().more_connections_at();
         self.wake_at = self.wake_at.min(more_at.unwrap_or(self.wake_at));
@@ -335,10 +335,12 @@ impl DeliveryActor {
         if !is_idle {
             self.worked_at = now;
         } else if self.queue.is_open() {
-            if now >= self.worked_at + REST {
+            // A node that receives changes the queue ten times a second: it is not opened for each.
+            let rest_at = self.worked_at.max(self.queue.looked_at().unwrap_or(now)) + REST;
+            if now >= rest_at {
                 self.queue.close();
             } else {
-                self.wake_at = self.wake_at.min(self.worked_at + REST);
+                self.wake_at = self.wake_at.min(rest_at);
             }
         }
     }

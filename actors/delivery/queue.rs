@@ -85,6 +85,11 @@ impl Queue {
         self.trouble.as_ref().map(|(why, _)| why.as_str())
     }
 
+    /// When it was looked at last.
+    pub(super) fn looked_at(&self) -> Option<Instant> {
+        self.looked_at
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
