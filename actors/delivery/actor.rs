@@ -17,11 +17,11 @@ use tidegate_storage::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::association::{self, Env as AssociationEnv};
 use super::breaker::Gate;
 use super::figures::wall_clock;
 use super::hours;
 use super::hub::Hub;
+use super::opening::{self, Env as AssociationEnv};
 use super::queue::{IsMeasured, Queue};
 use super::shared::Shared;
 use super::state::DestinationPhase;
@@ -89,7 +89,11 @@ impl DeliveryActor {
     pub(crate) fn new(env: Env, liveness: Liveness) -> Option<Self> {
         let Env { name, shared, live, store, catalogue, deliveries, gauges, budget, phase, is_measured } = env;
         let delivery = live.get().delivery.clone();
-        let settings = delivery.destination(&name)?.clone();
+        let Some(settings) = delivery.destination(&name).cloned() else {
+            liveness.ready();
+            liveness.finish();
+            return None;
+        };
         let hub = Hub::new(&name, settings, shared.figures(&name), gauges);
         Some(Self {
             hub: Rc::new(RefCell::new(hub)),
@@ -191,7 +195,11 @@ impl DeliveryActor {
         let may_read = !is_stopping && is_configured;
         if may_read {
             let hub = &mut *self.hub.borrow_mut();
-            let wants_page = !is_outside && !matches!(hub.breaker.gate(now), Gate::Closed(_) | Gate::Probing);
+            let gate = hub.breaker.gate(now);
+            if let Gate::Closed(at) = gate {
+                self.wake_at = self.wake_at.min(at);
+            }
+            let wants_page = !is_outside && !matches!(gate, Gate::Closed(_) | Gate::Probing);
             let look = self.queue.look(&mut hub.plan, wants_page, now);
             self.wake_at = self.wake_at.min(look.again_at.unwrap_or(self.wake_at));
             if look.has_more {
@@ -296,11 +304,7 @@ impl DeliveryActor {
                     false
                 }
                 Gate::Probe if open == 0 => true,
-                Gate::Closed(at) => {
-                    self.wake_at = self.wake_at.min(at);
-                    break;
-                }
-                Gate::Open | Gate::Probe | Gate::Probing => break,
+                Gate::Open | Gate::Probe | Gate::Closed(_) | Gate::Probing => break,
             };
             if is_probe {
                 hub.breaker.begin_probe();
@@ -318,7 +322,7 @@ impl DeliveryActor {
                 aborting: self.aborting.subscribe(),
             };
             self.next_connection += 1;
-            self.associations.push(Box::pin(association::run(env)));
+            self.associations.push(Box::pin(opening::run(env)));
         }
         let more_at = self.hub.borrow().more_connections_at();
         self.wake_at = self.wake_at.min(more_at.unwrap_or(self.wake_at));
@@ -331,10 +335,12 @@ impl DeliveryActor {
         if !is_idle {
             self.worked_at = now;
         } else if self.queue.is_open() {
-            if now >= self.worked_at + REST {
+            // A node that receives changes the queue ten times a second: it is not opened for each.
+            let rest_at = self.worked_at.max(self.queue.looked_at().unwrap_or(now)) + REST;
+            if now >= rest_at {
                 self.queue.close();
             } else {
-                self.wake_at = self.wake_at.min(self.worked_at + REST);
+                self.wake_at = self.wake_at.min(rest_at);
             }
         }
     }

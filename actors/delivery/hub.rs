@@ -53,8 +53,9 @@ pub(super) struct Hub {
     pub(super) epoch: u64,
     /// Associations that wait for something to send.
     pub(super) idle: usize,
-    /// Associations that are being opened.
+    /// Associations that are being opened, and those that are open.
     pub(super) opening: usize,
+    pub(super) established: usize,
     /// When the destination judged an instance last.
     pub(super) served: Option<Instant>,
     /// Fewer associations than the settings allow, until then: the destination has a limit of its own.
@@ -81,6 +82,7 @@ impl Hub {
             epoch: 0,
             idle: 0,
             opening: 0,
+            established: 0,
             served: None,
             fewer: None,
             changed: watch::Sender::new(0),

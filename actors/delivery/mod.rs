@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`actor`] | the child: it reads the queue, opens associations, and has outcomes noted |
 //! | [`queue`], [`plan`] | the queue, in pages; the next part of it, and the study of each connection |
-//! | [`association`], [`sending`] | an association with the destination; an instance on the wire |
+//! | [`opening`], [`association`], [`sending`] | an association with the destination: how it comes about, and its life; an instance on the wire |
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
 //! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
@@ -24,6 +24,7 @@ mod contexts;
 mod figures;
 mod hours;
 mod hub;
+mod opening;
 mod outcome;
 mod plan;
 mod queue;

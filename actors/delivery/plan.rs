@@ -154,6 +154,7 @@ impl Plan {
         self.planned += 1;
         if task.is_repetition {
             self.repetitions.push_front(task.owed);
+            self.since_repetition = TURNS;
             return;
         }
         let study = task.owed.key.study();

@@ -85,6 +85,11 @@ impl Queue {
         self.trouble.as_ref().map(|(why, _)| why.as_str())
     }
 
+    /// When it was looked at last.
+    pub(super) fn looked_at(&self) -> Option<Instant> {
+        self.looked_at
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
@@ -136,10 +141,10 @@ impl Queue {
 
     fn try_to_look(&mut self, plan: &mut Plan, wants_page: bool, now: Instant) -> Result<Look, Error> {
         let mut look = Look::default();
-        let is_due = self.repetitions_at.is_some_and(|at| at <= now);
+        let is_due = wants_page && self.repetitions_at.is_some_and(|at| at <= now);
         let reads = wants_page && plan.wants_page();
         if !self.has_changed && !is_due && !reads {
-            look.again_at = self.repetitions_at;
+            look.again_at = self.repetitions_at.filter(|at| *at > now);
             return Ok(look);
         }
         let next_look = self.looked_at.map(|at| at + LOOK_INTERVAL).filter(|at| *at > now);
@@ -158,12 +163,14 @@ impl Queue {
                 }
             }
         }
-        let wants_repetitions = wants_page && plan.repetitions() == 0;
-        if let Some(due_ms) = due_ms.filter(|_| wants_repetitions && next_look.is_none()) {
+        if let Some(due_ms) = due_ms.filter(|_| next_look.is_none()) {
             let now_ms = now_of_clock();
             let mut again_ms = due_ms.saturating_sub(now_ms).max(0);
-            if again_ms == 0 {
-                look.has_more |= plan.add_repetitions(self.reader()?.due(id, now_ms, REPETITIONS)?);
+            // Those that are due while nothing can be begun remain so, and are read with the first look at which it can.
+            if again_ms == 0 && wants_page {
+                if plan.repetitions() == 0 {
+                    look.has_more |= plan.add_repetitions(self.reader()?.due(id, now_ms, REPETITIONS)?);
+                }
                 again_ms = 1000;
             }
             self.repetitions_at = Some(now + Duration::from_millis(again_ms.unsigned_abs()));

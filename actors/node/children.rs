@@ -21,13 +21,14 @@ use crate::supervision::child::ChildActor;
 use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::service::Service;
 use crate::supervision::spec::{ChildSpec, Group, Restart};
+use crate::supervision::supervisor::Destinations;
 use crate::supervision::threads::AssociationThreads;
 use crate::writer::Writer;
 
 /// What the name of the child of a destination begins with.
 const DESTINATION: &str = "delivery-";
 
-/// All children of a node, but for those that come and go with the settings: [`destination_spec`].
+/// All children of a node, but for those that come and go with the settings: [`destinations`].
 pub(crate) fn specs(
     shared: &Arc<Shared>,
     writers: usize,
@@ -85,13 +86,18 @@ fn commitment_spec(shared: &Arc<Shared>) -> Option<ChildSpec> {
     Some(ChildSpec { restart: Restart::Transient, ..spec })
 }
 
-/// The name of the child of a destination.
-pub(super) fn destination_name(destination: &str) -> String {
-    format!("{DESTINATION}{destination}")
+/// The children of the destinations, which come and go with the settings. Without the catalogue there are none.
+pub(crate) fn destinations(shared: &Arc<Shared>) -> Destinations {
+    let (node, delivery, has_catalogue) = (shared.clone(), shared.delivery.clone(), shared.catalogue.is_some());
+    let names = move || if has_catalogue { delivery.names() } else { Vec::new() };
+    Destinations {
+        names: Box::new(move || names().iter().map(|name| format!("{DESTINATION}{name}")).collect()),
+        spec: Box::new(move |child| destination_spec(&node, child)),
+    }
 }
 
 /// The child of a destination, by the name of the child.
-pub(super) fn destination_spec(shared: &Arc<Shared>, child: &str) -> ChildSpec {
+fn destination_spec(shared: &Arc<Shared>, child: &str) -> ChildSpec {
     let destination = child.strip_prefix(DESTINATION).unwrap_or(child).to_owned();
     let shared = shared.clone();
     let make = move |liveness| {

@@ -1,8 +1,8 @@
 //! The node: the order in which its actors start and stop.
 //!
 //! Invariant: the part that accepts work starts last and stops first. Start: the storage with its recovery, then the supervisor, which
-//! starts its children group after group, each when the one before is ready. Stop: the listener, the associations, which finish their
-//! current instance, then the groups in the opposite order.
+//! starts its children group after group, each when the one before is ready. Stop: the listener, the associations in both directions, which finish
+//! their current instance, then the groups in the opposite order.
 
 pub(crate) mod children;
 mod delivery_settings;
@@ -153,7 +153,8 @@ impl Node {
         }
         let specs = children::specs(&shared, writers, association_threads, sockets, services);
         let supervisor_thread = Arbiter::try_new().map_err(StartError::Thread)?;
-        let (supervisor, signs) = Supervisor::start(&supervisor_thread, specs, shared.supervisor_env());
+        let (supervisor, signs) =
+            Supervisor::start(&supervisor_thread, specs, shared.supervisor_env(children::destinations(&shared)));
         let (mut up, failure, heart) = (signs.up, signs.failure, Heart(signs.heart));
         let node =
             Self { local_address, tls_address, recovery, shared, supervisor, supervisor_thread, failure, heart, store };

@@ -11,7 +11,6 @@ use tidegate_memory::{AllocatorStatistics, MemoryBudget};
 use tidegate_storage::{Placement, Store};
 use tokio::sync::watch;
 
-use super::children;
 use super::live::Live;
 use super::phase::Phase;
 use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
@@ -251,14 +250,9 @@ impl Shared {
     }
 
     /// The environment of the supervisor.
-    pub(crate) fn supervisor_env(self: &Arc<Self>) -> supervisor::Env {
-        let (delivery, has_catalogue, node) = (self.delivery.clone(), self.catalogue.is_some(), self.clone());
-        let names = move || if has_catalogue { delivery.names() } else { Vec::new() };
+    pub(crate) fn supervisor_env(&self, destinations: supervisor::Destinations) -> supervisor::Env {
         supervisor::Env {
-            destinations: supervisor::Destinations {
-                names: Box::new(move || names().iter().map(|name| children::destination_name(name)).collect()),
-                spec: Box::new(move |child| children::destination_spec(&node, child)),
-            },
+            destinations,
             live: self.live.clone(),
             gauges: self.gauges.clone(),
             mailbox: self.mailbox.clone(),

@@ -206,12 +206,12 @@ impl Requests {
                 let is_due = request.next_ms.is_some_and(|next_ms| next_ms <= now_ms);
                 let attempts = request.attempts.saturating_add(is_due.into());
                 let (state, next_ms, ended_ms) = match has_passed(retry_for, tried_ms) {
-                    true => (State::Failed, now_ms, Some(now_ms)),
+                    true => (State::GivenUp, now_ms, Some(now_ms)),
                     false => (State::Evaluated, at_ms - 1, None),
                 };
                 let row = params![request.id, state.number(), next_ms, attempts, kept(why), tried_ms, now_ms, ended_ms];
                 db.prepare_cached(sql)?.execute(row)?;
-                if state == State::Failed {
+                if state == State::GivenUp {
                     given_up.push(request);
                 }
             }

@@ -67,6 +67,18 @@ fn an_instance_that_ends_associations_delays_no_other() {
 }
 
 #[test]
+fn an_instance_without_an_answer_holds_one_connection_only() {
+    let answer = |uid: &str, _| if uid == super::uid(7) { Reply::Silence } else { Reply::Status(0) };
+    let scp = Scp::new(Behaviour { answer: Box::new(answer), ..Behaviour::default() });
+    let gateway = Gateway::start(&scp.destination("archive", "connections = 2"));
+    let began = Instant::now();
+    store(&gateway.node, 0..100);
+    assert!(eventually(|| gateway.row().is_some_and(|row| row.sums.delivered == 99)));
+    assert!(began.elapsed() < Duration::from_secs(50), "before the node gives it up: {:?}", began.elapsed());
+    assert!(!gateway.node.log_text().contains("destination is down"));
+}
+
+#[test]
 fn a_destination_that_refuses_contexts_gets_what_it_accepts() {
     let scp = Scp::new(Behaviour { accept: Box::new(|_| None), ..Behaviour::default() });
     let gateway = Gateway::start(&scp.destination("archive", "attempts = 1"));
@@ -125,7 +137,7 @@ fn what_is_being_sent_is_finished_when_the_node_stops() {
     store(&gateway.node, 0..20);
     scp.wait_for(4);
     assert_eq!(gateway.node.stop(), Some(0));
-    assert_eq!((scp.aborted(), scp.open()), (0, 0));
+    assert_eq!((scp.aborted(), scp.released(), scp.open()), (0, 2, 0));
     let came = scp.received().len();
     assert!(came < 20);
     let (root, _kept) = gateway.keep_root();

@@ -114,10 +114,6 @@ impl Scp {
         Self { address, seen, behaviour }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Behaves otherwise from the next association on.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         *self.behaviour.lock() = Arc::new(behaviour);
