@@ -17,12 +17,8 @@ use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::gauges::ended::KEPT;
 use tidegate_actors::patience::within;
 use tidegate_actors::{Observer, Service};
-use tidegate_memory::allocator::AllocatorError;
-use tidegate_memory::arenas::AllocatorDetail;
-use tidegate_memory::cgroup::{self, GroupMemory, Resource};
-use tidegate_memory::process::ProcessFigures;
 use tidegate_memory::profile::Recording;
-use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, Stage, allocator};
+use tidegate_memory::{Holder, MemoryLease, Stage};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
@@ -38,9 +34,7 @@ use super::outbox::readers::Deliveries;
 use super::queries::Queries;
 use super::socket_path::{Link, SocketPath, addressable};
 use super::storage::StorageWatch;
-use super::wire::{
-    Allocator, Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
-};
+use super::wire::{Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Request, Response, Spoken, VERSION, line};
 use super::writers::Writers;
 
 /// Most connections at one time.

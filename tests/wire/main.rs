@@ -31,6 +31,7 @@ mod leak;
 mod lines;
 mod log;
 mod mem;
+mod outbox;
 mod receipts;
 mod receive;
 mod reload;
