@@ -41,7 +41,8 @@ impl Batch<'_> {
         let arrival = ids.arrival.as_ref().filter(|arrival| {
             // A file that was entered with its sender owes what that said, and the rules of today say nothing about what is known.
             let is_assumed = record.origin.as_ref().is_some_and(|origin| origin.is_assumed());
-            !arrival.destinations.is_empty() && !(is_settled && (is_assumed || known.arrival == Some(arrival.id)))
+            let is_known = is_settled && known.arrival == Some(arrival.id) || is_assumed && is_same_content;
+            !arrival.destinations.is_empty() && !is_known
         });
         if is_settled && arrival.is_none() {
             return Ok(());
