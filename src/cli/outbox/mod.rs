@@ -176,6 +176,11 @@ fn pages(source: &mut Source, mut search: OutboxSearch, limit: u32) -> Result<Ou
 }
 
 fn order(reach: Reach, (destination, order): (String, OutboxOrder), json: bool) -> Result<Exit, Exit> {
+    let is_pause = ["pause", "resume"].contains(&order.action.as_str());
+    let action = order.action.clone();
     let changed = reach.client()?.order_deliveries(destination, order).map_err(|error| source::refuse(&error))?;
+    if is_pause && !json {
+        return Ok(output::print(&format!("{}: {action}d\n", changed.destination)));
+    }
     Ok(show(json, &changed, text::changed))
 }
