@@ -52,6 +52,7 @@ pub mod supervision;
 mod sync;
 mod writer;
 
+pub use catalogue::orders::{DeliveryOrder, NotOrdered, Ordered};
 pub use catalogue::state::{
     CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState,
 };

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
+use tidegate_catalogue::DestinationRow;
 use tidegate_memory::MemoryBudget;
 use tokio::sync::Notify;
 
-use super::deliveries::Notes;
+use super::notes::Notes;
+use super::orders::Orders;
 use super::queue::{CAPACITY, Queue};
 use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, WorkState};
 use super::work::Numbers;
@@ -27,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) settings: CatalogueSettings,
     pub(super) queue: Arc<Queue>,
     pub(super) notes: Notes,
+    pub(crate) orders: Orders,
     pub(super) figures: Figures,
     /// Each with the number that its work gets, or a higher one.
     asked: Mutex<Vec<(CatalogueRequest, u64)>>,
@@ -65,6 +68,8 @@ pub(super) struct Seen {
     pub(super) bytes: u64,
     /// There are more bytes than retention allows, and no file may go.
     pub(super) is_retention_blocked: bool,
+    /// The destinations, as the last change of a delivery has left them.
+    pub(super) destinations: Vec<DestinationRow>,
     /// Since when the child has been in a call of the file.
     pub(super) calling: Option<Instant>,
 }
@@ -114,6 +119,7 @@ impl Shared {
             settings,
             queue: Queue::new(budget.clone()),
             notes: Notes::new(),
+            orders: Orders::default(),
             figures,
             asked: Mutex::default(),
             suspects: Mutex::default(),
@@ -150,6 +156,11 @@ impl Shared {
                 is_blocked: seen.is_retention_blocked,
             },
         }
+    }
+
+    /// The destinations and what they are owed.
+    pub(crate) fn destinations(&self) -> Vec<DestinationRow> {
+        self.figures.seen.lock().destinations.clone()
     }
 
     /// The durations of the transactions of batches.
@@ -201,6 +212,7 @@ impl Shared {
     /// Drops the records and notes that wait, at the end of the node.
     pub(crate) fn clear(&self) {
         self.notes.close();
+        self.orders.clear();
         self.queue.clear();
     }
 }

@@ -59,6 +59,8 @@ struct Decision<'a> {
     durability: String,
     /// Whether the peer may ask for storage commitment.
     commitment: bool,
+    /// The destinations of its instances.
+    deliver_to: Vec<String>,
 }
 
 /// What a peer wants of a SOP class.
@@ -160,6 +162,9 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
         text.push_str(&format!(
             "  max_associations {limit}, layout {layout}, duplicates {duplicates}, durability {durability}, commitment {commitment}\n"
         ));
+        if !decision.deliver_to.is_empty() {
+            text.push_str(&format!("  delivered to {}\n", decision.deliver_to.join(", ")));
+        }
     }
     output::print(&text)
 }
@@ -211,6 +216,10 @@ fn decision<'a>(
         duplicates: placement.duplicates.to_string(),
         durability: placement.durability.to_string(),
         commitment: terms.commitment,
+        deliver_to: match explanation.rule_index {
+            Some(_) => terms.deliver_to.to_vec(),
+            None => settings.node.live.delivery.default_to.to_vec(),
+        },
     }
 }
 

@@ -20,6 +20,7 @@ mod logging;
 mod look;
 mod manual;
 mod mem;
+mod outbox;
 mod output;
 mod port;
 mod reach;
@@ -133,6 +134,8 @@ enum Command {
     Reconcile(catalogue::ReconcileArgs),
     /// List the requests of modalities for storage commitment, show one, or have it reported now
     Commitments(commitments::CommitmentsArgs),
+    /// List the destinations and what they are owed; show, retry, drop or add deliveries; pause a destination
+    Outbox(outbox::OutboxArgs),
     /// Inspect the memory of a running node: leases, holders, growth, heap profile
     Mem(mem::MemArgs),
     /// Verify every stored file, and report those that are damaged
@@ -225,6 +228,7 @@ pub(crate) fn main() -> Exit {
         Command::Catalogue(args) => catalogue::catalogue(args),
         Command::Reconcile(args) => catalogue::reconcile(args),
         Command::Commitments(args) => commitments::commitments(args),
+        Command::Outbox(args) => outbox::outbox(args),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),

@@ -19,6 +19,7 @@ use crate::catalogue::{Gap, ROOT};
 use crate::open::DESIGN;
 use crate::record::State;
 pub use instance::{InstanceRow, Place};
+pub use outbox::{Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, NotADelivery, StudyDelivery};
 pub use reconcile::{NotDelivered, Reconciled};
 pub use search::{Cursor, NotACursor, Page, Search};
 pub use stored::{MAX_VERSIONS, StoredFile};
