@@ -107,6 +107,11 @@ pub(crate) struct Report {
 
 /// Reads an N-EVENT-REPORT-RQ and answers it with this status; `None`: it is not answered.
 pub(crate) fn report(wire: &mut Wire, status: Option<u16>) -> Report {
+    report_after(wire, status, || {})
+}
+
+/// The same, with something done between the two.
+pub(crate) fn report_after(wire: &mut Wire, status: Option<u16>, between: impl FnOnce()) -> Report {
     let (mut command_set, mut information) = (Vec::new(), Vec::new());
     let mut context = 0;
     loop {
@@ -140,6 +145,7 @@ pub(crate) fn report(wire: &mut Wire, status: Option<u16>) -> Report {
     };
     assert_eq!(number(0x0100), 0x0100, "N-EVENT-REPORT-RQ");
     let report = Report { event_type: number(0x1002), ..read(&information) };
+    between();
     if let Some(status) = status {
         let response = command(&[
             (0x0100, &0x8100_u16.to_le_bytes()),

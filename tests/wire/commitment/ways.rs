@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::modality::{Listener, ask, of_ct, released, report, with_commitment};
+use super::modality::{Listener, ask, of_ct, released, report, report_after, with_commitment};
 use super::{start_knowing, uid};
 use crate::catalogue::store;
 use crate::node::Node;
@@ -90,8 +90,8 @@ fn a_report_that_cannot_be_recorded_is_not_sent_again() {
     let mut wire = listener.associated(true);
     let record = rusqlite::Connection::open(node.storage().join(".tidegate/commitments.sqlite")).unwrap();
     record.busy_timeout(Duration::from_secs(5)).unwrap();
-    record.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(report(&mut wire, Some(0)).transaction, "1.3.10");
+    let lock = || record.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(report_after(&mut wire, Some(0), lock).transaction, "1.3.10");
     released(&mut wire);
     node.logged(&["storage commitment requests cannot be recorded", "locked by another process"]);
     // A modality that comes, and one that asks, change nothing about it.
