@@ -241,7 +241,11 @@ fn holds_the_dataset_against_the_command_set() {
             w.element(tags::SOP_INSTANCE_UID, "UI", *uid);
         }
         w.element(tags::STUDY_INSTANCE_UID, "UI", b"1.2.3\0");
-        let expected = if repeated.last() == Some(&b"1.2.3.4\0") { Ok(()) } else { Err(Mismatch::SopInstance) };
+        let expected = if repeated.last() == Some(&b"1.2.3.4\0") {
+            Ok(())
+        } else {
+            Err(Mismatch::SopInstance { found: Some(uid("1.2.3.9")) })
+        };
         let head = scan_in(EXPLICIT_LE, &[&w.bytes]).unwrap();
         assert_eq!(head.check(&meta(ct, "1.2.3.4")), expected, "the first and the last count");
     }
@@ -270,7 +274,7 @@ fn every_error_text_fits_an_error_comment() {
     ] {
         assert!(error.to_string().len() <= 64, "{error}");
     }
-    for mismatch in [Mismatch::SopClass, Mismatch::SopInstance] {
+    for mismatch in [Mismatch::SopClass { found: None }, Mismatch::SopInstance { found: None }] {
         assert!(mismatch.to_string().len() <= 64, "{mismatch}");
     }
 }
