@@ -107,8 +107,6 @@ impl CommitmentActor {
             budget,
             threads,
             phase,
-            live,
-            settings,
             seen: HashMap::new(),
             concluded: HashMap::new(),
             retrying: HashSet::new(),

@@ -74,6 +74,7 @@ impl CommitmentActor {
         self.log_reported(request, &summary, not_committed, took);
         let step = CommitmentStep::Reported { committed: summary.committed, failed: not_committed };
         self.gauges.record(|| audit_event(request, step));
+        Some(())
     }
 
     /// A modality that is denied its commitment keeps its images until somebody looks after them, so that is a warning.
@@ -99,7 +100,6 @@ impl CommitmentActor {
                 "commitment reported: not all instances are committed"
             );
         }
-        Some(())
     }
 
     /// `is_call`: the peer was called, so that a failure without a status is one of the peer and not of this report alone.

@@ -81,7 +81,6 @@ impl Record {
                 false
             }
         }
-        self.requests.is_some()
     }
 
     /// Calls the file, and acts on an error. Only a call that has written something proves that it can be written again.
