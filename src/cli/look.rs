@@ -278,7 +278,8 @@ disk          100.0 MiB free of 500.0 GiB (ready above 576.0 MiB:
 catalogue     BEHIND, 1190 entered since start, 0 waiting, 14 missed, 7000 files
               compared; the queue of the catalogue was full
 commitment    812 reported since start, 3 pending (the oldest for 2h 5m), 2
-              CANNOT BE DELIVERED: CT1: cannot connect to 10.0.0.9:104: refused
+              instances NOT COMMITTED, 2 CANNOT BE DELIVERED: CT1: cannot
+              connect to 10.0.0.9:104: refused
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung
               threads
 NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512
