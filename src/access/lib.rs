@@ -17,5 +17,5 @@ pub mod users;
 
 pub use certificate::{Certificate, CertificateName, CertificatePattern, NameKind};
 pub use explain::Explanation;
-pub use rules::{Criteria, Granted, Pattern, Refused, Requestor, Rule, Rules, sop_class_keyword};
+pub use rules::{Criteria, Granted, Pattern, Refused, Requestor, Rule, Rules, sop_class_keyword, sop_class_of_keyword};
 pub use users::{Credential, Users, UsersError};

@@ -46,6 +46,11 @@ pub fn sop_class_keyword(uid: &str) -> Option<&'static str> {
     StandardSopClassDictionary.by_uid(uid).map(|entry| entry.alias)
 }
 
+/// The SOP class of the standard with that keyword (PS3.6 table A-1).
+pub fn sop_class_of_keyword(keyword: &str) -> Option<&'static str> {
+    StandardSopClassDictionary.by_keyword(keyword).map(|entry| entry.uid)
+}
+
 /// The criteria of a rule: one item of each list must match. An empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Criteria {

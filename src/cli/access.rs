@@ -9,8 +9,10 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde::Serialize;
 use tidegate_access::explain::Looked;
 use tidegate_access::rules::Criterion;
-use tidegate_access::{Certificate, Explanation, Requestor, users};
+use tidegate_access::{Certificate, Explanation, Requestor, sop_class_of_keyword, users};
 use tidegate_actors::{AccessSettings, Terms};
+use tidegate_protocol::registry;
+use tidegate_protocol::syntaxes::{AbstractSyntax, STORAGE_COMMITMENT, is_uid};
 
 use super::configuration::FileArgs;
 use super::{Exit, output};
@@ -32,7 +34,8 @@ pub(super) struct CheckAccessArgs {
     /// Address of the peer
     #[arg(long, value_name = "ADDRESS")]
     from: IpAddr,
-    /// SOP class UID of an instance to be stored; without it, only the association is checked
+    /// SOP class of an instance to be stored, or that of storage commitment or of C-ECHO: its UID, or its keyword such as CTImageStorage;
+    /// without it, only the association is checked
     #[arg(long, value_name = "UID")]
     sop_class: Option<String>,
     /// Attributes of the subject of the peer's certificate, such as "CN=ct1, O=Hospital", an alternative name such as
@@ -54,6 +57,48 @@ struct Decision<'a> {
     layout: String,
     duplicates: String,
     durability: String,
+    /// Whether the peer may ask for storage commitment.
+    commitment: bool,
+}
+
+/// What a peer wants of a SOP class.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted<'a> {
+    /// Nothing yet: to associate.
+    Association,
+    /// To store instances.
+    Store(&'a str),
+    /// Storage commitment.
+    Commitment,
+    /// C-ECHO, which is served to every peer that is admitted.
+    Verification,
+}
+
+impl<'a> Wanted<'a> {
+    /// Of a UID or keyword.
+    fn of(text: &'a str) -> Result<Self, String> {
+        let uid = sop_class_of_keyword(text).unwrap_or(text);
+        if !is_uid(uid) {
+            return Err(format!("{text:?} is neither a UID nor the keyword of a SOP class (PS3.6 table A-1)"));
+        }
+        match AbstractSyntax::of(uid) {
+            _ if uid == STORAGE_COMMITMENT => Ok(Self::Commitment),
+            AbstractSyntax::Verification => Ok(Self::Verification),
+            AbstractSyntax::OtherService => {
+                Err(format!("{} is a service that this node does not have", registry::with_name(uid)))
+            }
+            AbstractSyntax::Storage | AbstractSyntax::Unknown => Ok(Self::Store(uid)),
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Association => "the association",
+            Self::Store(_) => "instances of this SOP class",
+            Self::Commitment => "storage commitment",
+            Self::Verification => "C-ECHO",
+        }
+    }
 }
 
 /// Explains the decision. The exit code is 0 for a denial too: the command itself succeeded.
@@ -66,14 +111,29 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
             return Exit::Misused;
         }
     };
+    let wanted = match args.sop_class.as_deref().map_or(Ok(Wanted::Association), Wanted::of) {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            output::complain(&format!("--sop-class: {error}"));
+            return Exit::Misused;
+        }
+    };
     let policy = &live.associations.policy;
     let called = args.called.as_deref().unwrap_or(&policy.ae_title);
     let requestor = Requestor { calling: &args.calling, called, address: args.from, certificate: certificate.as_ref() };
-    let mut explanation = live.access.rules.explain(&requestor, args.sop_class.as_deref());
+    let sop_class = if let Wanted::Store(uid) = wanted { Some(uid) } else { None };
+    let mut explanation = live.access.rules.explain(&requestor, sop_class);
     // The node looks at the called title before it looks at the rules.
     let rejects_called_ae_title = policy.require_called_ae_title && called != policy.ae_title;
     explanation.allowed &= !rejects_called_ae_title;
-    let decision = decision(&explanation, rejects_called_ae_title, &live.access, settings);
+    let without_commitment = if explanation.allowed { why_no_commitment(&explanation, settings) } else { None };
+    if wanted == Wanted::Commitment {
+        explanation.allowed &= without_commitment.is_none();
+    }
+    let decision = Decision {
+        commitment: explanation.allowed && without_commitment.is_none(),
+        ..decision(&explanation, rejects_called_ae_title, &live.access, settings)
+    };
     if args.json {
         return match serde_json::to_string_pretty(&decision) {
             Ok(text) => output::print(&format!("{text}\n")),
@@ -87,25 +147,51 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
     for looked in &explanation.looked_at {
         text.push_str(&line(looked));
     }
-    let what = if args.sop_class.is_some() { "instances of this SOP class" } else { "the association" };
-    let verdict = if explanation.allowed { "allowed" } else { "denied" };
-    text.push_str(&match &explanation.decided_by {
-        _ if rejects_called_ae_title => {
-            let own = &policy.ae_title;
-            format!("denied: the association, because node.require_called_ae_title wants the called AE title {own:?}\n")
-        }
-        Some(rule) => format!("{verdict}: {what}, by rule {rule:?}\n"),
-        None if explanation.allowed => format!("{verdict}: {what}, because there are no rules\n"),
-        None => format!("{verdict}: {what}, because no rule matches\n"),
+    text.push_str(&match rejects_called_ae_title {
+        true => format!(
+            "denied: the association, because node.require_called_ae_title wants the called AE title {:?}\n",
+            policy.ae_title
+        ),
+        false => verdict(&explanation, wanted, without_commitment),
     });
     if explanation.allowed {
         let limit = decision.max_associations.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-        let Decision { layout, duplicates, durability, .. } = &decision;
+        let Decision { layout, duplicates, durability, commitment, .. } = &decision;
         text.push_str(&format!(
-            "  max_associations {limit}, layout {layout}, duplicates {duplicates}, durability {durability}\n"
+            "  max_associations {limit}, layout {layout}, duplicates {duplicates}, durability {durability}, commitment {commitment}\n"
         ));
     }
     output::print(&text)
+}
+
+/// The decision, and what has decided it.
+fn verdict(explanation: &Explanation, wanted: Wanted<'_>, without_commitment: Option<&str>) -> String {
+    let (what, by) = (wanted.text(), explanation.decided_by.as_ref());
+    if let Some(why) = without_commitment.filter(|_| wanted == Wanted::Commitment) {
+        let admitted = by.map_or_else(String::new, |rule| format!("; rule {rule:?} lets the peer in"));
+        return format!("denied: {what}, because {why}{admitted}\n");
+    }
+    let verdict = if explanation.allowed { "allowed" } else { "denied" };
+    match by {
+        Some(rule) => format!("{verdict}: {what}, by rule {rule:?}\n"),
+        None if explanation.allowed => format!("{verdict}: {what}, because there are no rules\n"),
+        None => format!("{verdict}: {what}, because no rule matches\n"),
+    }
+}
+
+/// Why a peer that is admitted may not ask for storage commitment, if it may not.
+fn why_no_commitment(explanation: &Explanation, settings: &Settings) -> Option<&'static str> {
+    let live = &settings.node.live;
+    let is_denied = |index: usize| !live.access.terms[index].commitment;
+    if !live.commitment.is_enabled {
+        Some("commitment.enabled = false")
+    } else if settings.node.catalogue.is_none() {
+        Some("catalogue.path = \"off\"")
+    } else if explanation.rule_index.is_some_and(is_denied) {
+        Some("commitment = false in the rule")
+    } else {
+        None
+    }
 }
 
 fn decision<'a>(
@@ -124,6 +210,7 @@ fn decision<'a>(
         layout: placement.layout.template().to_owned(),
         duplicates: placement.duplicates.to_string(),
         durability: placement.durability.to_string(),
+        commitment: terms.commitment,
     }
 }
 

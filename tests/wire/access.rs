@@ -359,7 +359,7 @@ fn check_access_tells_the_rule_and_why_not_the_ones_before() {
          allow \"one at a time\": does not match, calling is \"CT1\", not [\"SLOW\"]\n\
          allow \"ct\": matches\n\
          allowed: instances of this SOP class, by rule \"ct\"\n\
-         \x20 max_associations unlimited, layout ct/{SOPInstanceUID}.dcm, duplicates keep-both, durability none\n"
+         \x20 max_associations unlimited, layout ct/{SOPInstanceUID}.dcm, duplicates keep-both, durability none, commitment true\n"
     );
     let printed = check_access(&file, &["--calling", "LAB1", "--called", "X", "--from", "192.0.2.1", "--json"]);
     let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
@@ -371,6 +371,36 @@ fn check_access_tells_the_rule_and_why_not_the_ones_before() {
         .output()
         .unwrap();
     assert_eq!(misused.status.code(), Some(2), "{}", String::from_utf8_lossy(&misused.stderr));
+}
+
+#[test]
+fn check_access_tells_of_storage_commitment_and_echo_what_the_node_decides() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("t.toml");
+    let verdict = |head: &str, commitment: &str, sop_class: &str| {
+        let rule = "name = \"ct\"\naction = \"allow\"\nsop_class = [\"CTImageStorage\"]";
+        fs::write(&file, format!("{head}\n[[access]]\n{rule}\n{commitment}\n")).unwrap();
+        let printed = check_access(&file, &["--calling", "CT1", "--from", "10.0.0.1", "--sop-class", sop_class]);
+        printed.lines().find(|line| line.starts_with("allowed:") || line.starts_with("denied:")).unwrap().to_owned()
+    };
+    let push_model = "StorageCommitmentPushModel";
+    for sop_class in [push_model, "1.2.840.10008.1.20.1"] {
+        assert_eq!(verdict("", "", sop_class), "allowed: storage commitment, by rule \"ct\"");
+        let denied = "denied: storage commitment, because commitment = false in the rule; rule \"ct\" lets the peer in";
+        assert_eq!(verdict("", "commitment = false", sop_class), denied);
+    }
+    assert!(verdict("[commitment]\nenabled = false", "", push_model).contains("because commitment.enabled = false"));
+    assert!(verdict("[catalogue]\npath = \"off\"", "", push_model).contains("because catalogue.path = \"off\""));
+    assert_eq!(verdict("", "", "Verification"), "allowed: C-ECHO, by rule \"ct\"");
+    assert_eq!(verdict("", "", "CTImageStorage"), "allowed: instances of this SOP class, by rule \"ct\"");
+    assert_eq!(verdict("", "", "MRImageStorage"), "denied: instances of this SOP class, because no rule matches");
+    for nonsense in ["CTImage", "1.2.840.10008.5.1.4.31", "ModalityWorklistInformationModelFind"] {
+        let misused = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["check-access", "--calling", "X", "--from", "::1", "--sop-class", nonsense])
+            .output()
+            .unwrap();
+        assert_eq!(misused.status.code(), Some(2), "{nonsense}: {}", String::from_utf8_lossy(&misused.stdout));
+    }
 }
 
 #[test]
