@@ -50,7 +50,7 @@ mod sync;
 mod writer;
 
 pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, Work, WorkState};
-pub use commitment::state::{Call, CommitmentCondition, CommitmentState, ReportFailure};
+pub use commitment::state::{Call, CommitmentCondition, CommitmentState, NO_WAY, ReportFailure};
 pub use committed::{Committed, Origin, Sink};
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::counters::SpoolReason;

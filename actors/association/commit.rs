@@ -257,7 +257,6 @@ impl Connection {
     }
 
     fn note_recorded(&mut self, request: i64, transaction_uid: &str, instances: usize) {
-        let has_address = self.node.env.live.get().commitment.peer(&self.peer.calling_ae_title).is_some();
         if let Some(unlogged) = self.line_about(Topic::Stored, "commitment_requested", ()) {
             info!(
                 peer = %self.peer.address,
@@ -270,10 +269,6 @@ impl Connection {
                 unlogged,
                 "commitment requested"
             );
-        }
-        if !has_address && let Some(unlogged) = self.line_about(Topic::Association, "commitment_no_address", ()) {
-            let (calling, called) = (self.peer.calling(), self.peer.called());
-            info!(peer = %self.peer.address, calling, called, request, unlogged, "commitment report has an open association only: no [[peer]] names this ae title");
         }
         self.node.env.gauges.record(|| AuditEvent::Commitment {
             peer: self.peer.for_audit(),

@@ -15,7 +15,7 @@ use crate::gauges::transfers::uid_of;
 use crate::ingest::sizing::FLOOR_SEGMENT;
 use crate::ingest::{Ended, InstanceHandoff, Returned, SpoolExtent};
 use crate::node::settings::AssociationSettings;
-use crate::refusal::{Refusal, Refused};
+use crate::refusal::{Reason, Refusal, Refused};
 
 /// Requests for its memory that a stalled association may get.
 const MAX_ASKED: u32 = 3;
@@ -206,6 +206,7 @@ impl Connection {
         self.node.env.gauges.count_acknowledged(stored, *durability, bytes);
         self.node.env.gauges.latencies.response.record(request.complete.elapsed());
         self.record.acknowledged(instance, &stored.outcome, &self.peer, self.node.env.gauges.audit.as_deref());
+        self.note_sent(&request.operation, false);
         self.session.respond(&request.operation, Status::Success, &ErrorComment::default());
     }
 
@@ -251,7 +252,19 @@ impl Connection {
         }
         self.node.env.gauges.count_refused(refusal, self.peer.sender());
         self.record.refused();
+        if refusal.reason() == Reason::Duplicate {
+            self.note_sent(operation, true);
+        }
         self.session.respond(operation, status, &refusal.comment());
+    }
+
+    /// Storage commitment has to know, before the response, whether the instance that is stored is the one that the peer has.
+    fn note_sent(&self, operation: &Operation, is_refused: bool) {
+        if let Some(commitment) = &self.node.env.commitment
+            && let Some(sop_instance) = operation.sop_instance()
+        {
+            commitment.note_sent(&self.peer.calling_ae_title, sop_instance, is_refused);
+        }
     }
 
     /// Makes room for the next read. If the budget is exhausted, the association spools its dataset, or waits for the writers, until its

@@ -136,6 +136,11 @@ impl<D: Disk> CatalogueActor<D> {
             self.worked_at = Instant::now();
             return;
         }
+        let suspects = self.shared.take_suspects();
+        if !suspects.is_empty() {
+            self.keeper.look_for(&suspects);
+            self.worked_at = Instant::now();
+        }
         let (is_batch_due, is_step_due) = (is_due(self.batch_due(now)), is_due(self.keeper.works.due(now)));
         if is_batch_due {
             self.keeper.enter();

@@ -215,6 +215,14 @@ impl<D: Disk> Keeper<D> {
         })
     }
 
+    /// Looks for files that somebody has missed, and notes those that are not there.
+    pub(super) fn look_for(&mut self, paths: &[PathBuf]) {
+        let gone = self.works.not_there(paths);
+        if !gone.is_empty() {
+            self.attempt(|file, _| file.mark_gone(&gone, now_ms()));
+        }
+    }
+
     /// Does a step of the work on the whole catalogue. `others_wait`: so do instances or records.
     pub(super) fn step(&mut self, others_wait: bool) {
         let at_ms = now_ms();

@@ -1,5 +1,6 @@
 //! What the child, the sink and the observers share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -17,6 +18,9 @@ use crate::node::settings::CatalogueSettings;
 /// A call that takes longer has no answer from its disk.
 const ANSWER_PATIENCE_S: u64 = 30;
 
+/// Files that may wait for a look at them.
+const MAX_SUSPECTS: usize = 4096;
+
 /// What the parts share.
 pub(crate) struct Shared {
     pub(crate) settings: CatalogueSettings,
@@ -24,6 +28,8 @@ pub(crate) struct Shared {
     pub(super) figures: Figures,
     /// Each with the number that its work gets, or a higher one.
     asked: Mutex<Vec<(CatalogueRequest, u64)>>,
+    /// Files that somebody has found not to be there.
+    suspects: Mutex<Vec<PathBuf>>,
     pub(super) numbers: Numbers,
     was_asked: Notify,
 }
@@ -96,6 +102,7 @@ impl Shared {
             queue: Queue::new(budget.clone()),
             figures,
             asked: Mutex::default(),
+            suspects: Mutex::default(),
             numbers: Numbers::default(),
             was_asked: Notify::new(),
         })
@@ -150,6 +157,20 @@ impl Shared {
     /// Takes what was asked for.
     pub(super) fn take_asked(&self) -> Vec<(CatalogueRequest, u64)> {
         std::mem::take(&mut self.asked.lock())
+    }
+
+    /// Has the child look whether files are there that somebody has just missed. What is beyond [`MAX_SUSPECTS`], the next catch-up finds.
+    pub(crate) fn suspect(&self, paths: Vec<PathBuf>) {
+        let mut suspects = self.suspects.lock();
+        let room = MAX_SUSPECTS - suspects.len();
+        suspects.extend(paths.into_iter().take(room));
+        drop(suspects);
+        self.was_asked.notify_one();
+    }
+
+    /// Takes the files that somebody has missed.
+    pub(super) fn take_suspects(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.suspects.lock())
     }
 
     /// Waits until something is asked for.

@@ -220,6 +220,12 @@ impl<D: Disk> Works<D> {
         }
     }
 
+    /// Those of these files that are not there.
+    pub(super) fn not_there(&mut self, paths: &[PathBuf]) -> Vec<PathBuf> {
+        let Some(disk) = self.look_at_disk() else { return Vec::new() };
+        paths.iter().filter(|path| matches!(disk.is_there(path), Ok(false))).cloned().collect()
+    }
+
     /// The records of files that were stored before, without those that are no instances any more or cannot be read: a later catch-up sees them.
     pub(super) fn read(&mut self, paths: &[PathBuf]) -> Vec<Record> {
         let Some(disk) = self.look_at_disk() else { return Vec::new() };

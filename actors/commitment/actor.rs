@@ -5,13 +5,14 @@
 //! catalogue has none.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::Actor;
 use futures_util::FutureExt;
-use tidegate_commitment::{Request, State, Summary};
+use tidegate_commitment::{Request, Requests, Sent, State, Summary};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::Store;
 use tokio::sync::watch;
@@ -22,12 +23,14 @@ use super::files::{Files, IsMeasured};
 use super::record::{Record, now_ms};
 use super::routes::{Route, Way, route};
 use super::shared::{Question, Sending, Shared, Waiting};
+use super::state::NO_WAY;
 use super::tasks::{Lately, Task, Tasks};
 use crate::catalogue;
 use crate::fault;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::node::phase::Phase;
+use crate::node::settings::{CommitmentSettings, LiveSettings, PeerSettings};
 use crate::supervision::liveness::Liveness;
 use crate::supervision::threads::AssociationThreads;
 
@@ -65,6 +68,9 @@ pub(crate) struct CommitmentActor {
     budget: MemoryBudget,
     threads: Arc<AssociationThreads>,
     phase: watch::Receiver<Phase>,
+    live: watch::Receiver<Arc<LiveSettings>>,
+    /// As they were when this child last looked.
+    settings: Arc<CommitmentSettings>,
     /// When requests that were due lately were first seen, by a clock that nobody sets.
     pub(super) seen: HashMap<i64, Lately>,
     /// Outcomes that were concluded lately.
@@ -72,7 +78,8 @@ pub(crate) struct CommitmentActor {
     /// Pending requests of which an attempt has failed, and those without a way, as far as this process knows.
     pub(super) retrying: HashSet<i64>,
     pub(super) nowhere: HashSet<i64>,
-    calls: Vec<CallOrder>,
+    /// Calls that wait for an association thread.
+    calls: VecDeque<CallOrder>,
     next_thread: usize,
     /// When requests are looked at next.
     pub(super) look_at: Instant,
@@ -86,6 +93,8 @@ impl CommitmentActor {
     pub(crate) fn new(env: Env, liveness: Liveness) -> Self {
         let Env { shared, store, catalogue, mailbox, gauges, budget, threads, phase, is_measured } = env;
         let now = Instant::now();
+        let live = shared.live.watch();
+        let settings = live.borrow().commitment.clone();
         Self {
             record: Record::new(shared.clone()),
             tasks: Tasks::default(),
@@ -97,11 +106,13 @@ impl CommitmentActor {
             budget,
             threads,
             phase,
+            live,
+            settings,
             seen: HashMap::new(),
             concluded: HashMap::new(),
             retrying: HashSet::new(),
             nowhere: HashSet::new(),
-            calls: Vec::new(),
+            calls: VecDeque::new(),
             next_thread: 0,
             look_at: now,
             prune_at: now + PRUNE_INTERVAL,
@@ -127,6 +138,29 @@ impl CommitmentActor {
         self.liveness.finish();
     }
 
+    /// Learns from the record what a process before this one knew.
+    fn recall(&mut self) {
+        let (mut retrying, mut nowhere) = (HashSet::new(), HashSet::new());
+        let read = self.record.attempt(|requests| {
+            requests.each_pending(|request| {
+                if request.last_comment == NO_WAY {
+                    nowhere.insert(request.id);
+                }
+                if request.attempts > 0 {
+                    retrying.insert(request.id);
+                }
+            })?;
+            requests.has_refusals()
+        });
+        if let Some(has_refusals) = read {
+            (self.retrying, self.nowhere) = (retrying, nowhere);
+            // One may have come meanwhile.
+            let waiting = self.shared.waiting.lock();
+            let has_refusals = has_refusals || waiting.sent.iter().any(|sent| sent.is_refused);
+            self.shared.has_refusals.store(has_refusals, Ordering::Relaxed);
+        }
+    }
+
     async fn until_due(&self) {
         if !self.tasks.is_empty() {
             return;
@@ -138,16 +172,22 @@ impl CommitmentActor {
         if self.files.are_open() {
             at = at.min(self.worked_at + REST);
         }
+        let mut live = self.live.clone();
         tokio::select! {
             () = sleep_until(at.into()) => {}
+            Ok(()) = live.changed() => {}
             () = self.shared.woken() => {}
+            _ = self.threads.thread(self.next_thread), if !self.calls.is_empty() => {}
         }
     }
 
     fn turn(&mut self) {
-        self.record.open_if_due();
+        if self.record.open_if_due() {
+            self.recall();
+        }
         let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news);
-        let has_changed = has_news | self.accept() | self.carry_out() | self.end_reports() | self.greet();
+        let has_changed =
+            has_news | self.heed_settings() | self.accept() | self.carry_out() | self.end_reports() | self.greet();
         self.answer_questions();
         if !self.tasks.is_empty() {
             self.worked_at = Instant::now();
@@ -159,7 +199,8 @@ impl CommitmentActor {
             self.note_figures();
         }
         if now >= self.prune_at {
-            let has_more = self.record.attempt(|requests| requests.prune(now_ms())).unwrap_or(false);
+            let prune = |requests: &mut Requests| Ok(requests.prune(now_ms())? | requests.prune_refusals(now_ms())?);
+            let has_more = self.record.attempt(prune).unwrap_or(false);
             self.prune_at = now + if has_more { Duration::from_millis(50) } else { PRUNE_INTERVAL };
         }
         if self.tasks.is_empty() && self.files.are_open() && self.worked_at.elapsed() >= REST {
@@ -170,9 +211,28 @@ impl CommitmentActor {
         }
     }
 
+    /// After a reload: reports to peers that are called otherwise now are due. Whether there was one.
+    fn heed_settings(&mut self) -> bool {
+        if !self.live.has_changed().unwrap_or(false) {
+            return false;
+        }
+        let settings = self.live.borrow_and_update().commitment.clone();
+        // Certificates may have been replaced.
+        let is_other = |peer: &&PeerSettings| peer.is_tls || self.settings.peer(&peer.ae_title) != Some(*peer);
+        for peer in settings.peers.iter().filter(is_other) {
+            self.record.attempt(|requests| requests.hasten_title(&peer.ae_title, now_ms()));
+        }
+        self.settings = settings;
+        true
+    }
+
     /// Makes the requests durable that wait for it. Whether there were any.
     fn accept(&mut self) -> bool {
-        let submissions = std::mem::take(&mut self.shared.waiting.lock().submissions);
+        let (sent, submissions) = {
+            let mut waiting = self.shared.waiting.lock();
+            (std::mem::take(&mut waiting.sent), std::mem::take(&mut waiting.submissions))
+        };
+        self.note_sent(sent);
         let are_there = !submissions.is_empty();
         for submission in submissions {
             let recorded = self.record.accept(&submission);
@@ -185,6 +245,15 @@ impl CommitmentActor {
             let _ = submission.reply.send(recorded.map(|id| shared.recorded(id))); // whoever asked may have left
         }
         are_there
+    }
+
+    /// Notes how instances were sent. A request that comes after them is evaluated by that.
+    fn note_sent(&mut self, sent: Vec<Sent>) {
+        if !sent.is_empty() && self.record.attempt(|requests| requests.note_sent(&sent, now_ms())).is_none() {
+            let mut waiting = self.shared.waiting.lock();
+            let later = std::mem::replace(&mut waiting.sent, sent);
+            waiting.sent.extend(later);
+        }
     }
 
     /// Does what operators want. Whether there was anything.
@@ -244,7 +313,7 @@ impl CommitmentActor {
         }
         let live = self.shared.live.get();
         let may_send = *self.phase.borrow() == Phase::Serving;
-        let Self { tasks, shared, seen, record, .. } = self;
+        let Self { tasks, shared, record, .. } = self;
         let held = Cell::new(None::<Duration>);
         let due = record.attempt(|requests| {
             requests.due(now_ms(), TURN, |request| {
@@ -254,9 +323,7 @@ impl CommitmentActor {
                 if request.state == State::Received {
                     return tasks.has_room();
                 }
-                let mut waiting = shared.waiting.lock();
-                let since = seen.get(&request.id).map(Lately::age);
-                match route(request, &mut waiting, &live.commitment, since) {
+                match route(request, &mut shared.waiting.lock(), &live.commitment) {
                     Route::Later(after) => {
                         held.set([held.get(), after].into_iter().flatten().min());
                         false
@@ -284,11 +351,7 @@ impl CommitmentActor {
     /// Gives out a report, as far as there is a way.
     fn dispatch(&mut self, request: &Request) {
         let live = self.shared.live.get();
-        let since = self.seen.get(&request.id).map(Lately::age);
-        let way = {
-            let mut waiting = self.shared.waiting.lock();
-            route(request, &mut waiting, &live.commitment, since)
-        };
+        let way = route(request, &mut self.shared.waiting.lock(), &live.commitment);
         match way {
             Route::Later(after) => {
                 self.look_at = self.look_at.min(Instant::now() + after.unwrap_or(LONGEST_SLEEP));
@@ -312,15 +375,17 @@ impl CommitmentActor {
                 let mut sending = sending(request, None);
                 sending.call = Some(super::routes::call_of(request, &peer));
                 let ticket = self.shared.ticket(request.id, &request.asked.transaction_uid, sending);
-                self.calls.push(CallOrder { ticket, peer, calling_as: request.asked.called.clone() });
+                self.calls.push_back(CallOrder { ticket, peer, calling_as: request.asked.called.clone() });
             }
         }
     }
 
-    /// Starts the calls, each on an association thread.
+    /// Starts the calls, each on an association thread. Those without one wait: at the start of the node, this child is there before the threads.
     fn start_calls(&mut self) {
-        for order in self.calls.drain(..) {
-            let Some((number, handle)) = self.threads.thread(self.next_thread).now_or_never() else { continue };
+        while !self.calls.is_empty()
+            && let Some((number, handle)) = self.threads.thread(self.next_thread).now_or_never()
+            && let Some(order) = self.calls.pop_front()
+        {
             self.next_thread = number + 1;
             let env = CallerEnv {
                 live: self.shared.live.clone(),

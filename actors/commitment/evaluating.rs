@@ -1,5 +1,7 @@
 //! The child evaluates: the first time when a request is durable, until its instances are there or will not be, and again when its report begins.
 
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tidegate_commitment::{Outcome, State, Summary};
@@ -91,10 +93,16 @@ impl CommitmentActor {
             let Some(references) = references else {
                 return Stepped::Stuck("the record of commitment requests cannot be read".to_owned());
             };
-            if references.is_empty() {
-                return Stepped::Done;
-            }
-            if let Err(error) = task.evaluation.take(references, &mut open.catalogue) {
+            let (Some(first), Some(last)) = (references.first(), references.last()) else { return Stepped::Done };
+            let (first, last) = (first.position, last.position);
+            let refused = match self.shared.has_refusals.load(Ordering::Relaxed) {
+                true => self.record.attempt(|requests| requests.refused(task.id, first, last)),
+                false => Some(HashSet::new()),
+            };
+            let Some(refused) = refused else {
+                return Stepped::Stuck("the record of commitment requests cannot be read".to_owned());
+            };
+            if let Err(error) = task.evaluation.take(references, refused, &mut open.catalogue) {
                 self.files.close();
                 return Stepped::Stuck(error.to_string());
             }
@@ -102,6 +110,10 @@ impl CommitmentActor {
         let Step::Outcomes(mut outcomes) = task.evaluation.step(&open.survey, &mut open.buffer) else {
             return Stepped::More;
         };
+        let gone = task.evaluation.take_gone();
+        if !gone.is_empty() {
+            self.catalogue.suspect(gone);
+        }
         if !self.is_catalogue_current() {
             // That the catalogue does not know an instance says nothing now.
             outcomes.retain(|(_, outcome)| *outcome == Outcome::Committed);

@@ -1,6 +1,7 @@
 //! The evaluation of a request: each instance is looked for in the catalogue, and its file in the storage root. It knows nothing of who asked, and
 //! goes on in steps, so that one request waits for no other's files.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ enum Found {
 /// The references of a chunk, with what the catalogue knows of them.
 struct Chunk {
     references: Vec<Referenced>,
+    /// Positions of those that the peer has sent otherwise than they are stored.
+    refused: HashSet<u32>,
     files: Vec<Vec<StoredFile>>,
     /// The next reference, and the next of its files.
     at: (usize, usize),
@@ -50,6 +53,7 @@ struct Chunk {
     reading: Option<(Reading, u128, StoredFile)>,
     outcomes: Vec<(u32, Outcome)>,
     synced: Vec<PathBuf>,
+    gone: Vec<PathBuf>,
 }
 
 /// An evaluation that is under way.
@@ -60,6 +64,8 @@ pub(super) struct Evaluation {
     chunk: Option<Chunk>,
     /// Instances that are not there, or not as the catalogue has them.
     pub(super) doubtful: u32,
+    /// Files that the catalogue has, and that are not there.
+    gone: Vec<PathBuf>,
 }
 
 /// What a step came to.
@@ -72,7 +78,7 @@ pub(super) enum Step {
 
 impl Evaluation {
     pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, position: 0, chunk: None, doubtful: 0 }
+        Self { terms, position: 0, chunk: None, doubtful: 0, gone: Vec::new() }
     }
 
     /// The position of the references that are needed to go on; `None`: it has them.
@@ -80,13 +86,19 @@ impl Evaluation {
         self.chunk.is_none().then_some(self.position)
     }
 
-    /// Takes the next references, with their files by the catalogue.
+    /// Files that are not there, although the catalogue has them, as far as they were not taken.
+    pub(super) fn take_gone(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Takes the next references, with their files by the catalogue. `refused`: positions of those that are not to be committed, whatever is stored.
     ///
     /// # Errors
     /// Those of the catalogue.
     pub(super) fn take(
         &mut self,
         references: Vec<Referenced>,
+        refused: HashSet<u32>,
         catalogue: &mut Reader,
     ) -> Result<(), tidegate_catalogue::Error> {
         let uids: Vec<PackedUid> =
@@ -98,8 +110,9 @@ impl Evaluation {
         if let Some(last) = references.last() {
             self.position = last.position + 1;
         }
-        let (reading, outcomes, synced) = (None, Vec::new(), Vec::new());
-        self.chunk = Some(Chunk { references, files, at: (0, 0), best: None, reading, outcomes, synced });
+        let (reading, outcomes, synced, gone) = (None, Vec::new(), Vec::new(), Vec::new());
+        self.chunk =
+            Some(Chunk { references, refused, files, at: (0, 0), best: None, reading, outcomes, synced, gone });
         Ok(())
     }
 
@@ -114,6 +127,7 @@ impl Evaluation {
             }
         }
         let outcomes = std::mem::take(&mut chunk.outcomes);
+        self.gone.append(&mut chunk.gone);
         self.chunk = None;
         Step::Outcomes(outcomes)
     }
@@ -136,6 +150,10 @@ impl Chunk {
             return;
         }
         let referenced = &self.references[at];
+        if self.refused.contains(&referenced.position) {
+            self.best = Some(Found::Changed);
+            return self.conclude(doubtful);
+        }
         let sop_class = &referenced.reference.sop_class;
         let is_of_class = |file: &&StoredFile| sop_class.is(file.sop_class_uid.as_bytes());
         let Some(file) = self.files[at].iter().filter(is_of_class).nth(version).cloned() else {
@@ -148,7 +166,12 @@ impl Chunk {
                 self.found(found, doubtful);
             }
             Ok(Begun::Read(reading, digest)) => self.reading = Some((*reading, digest, file)),
-            Ok(Begun::Not(found)) => self.found(found, doubtful),
+            Ok(Begun::Not(found)) => {
+                if found == Found::Gone {
+                    self.gone.push(file.path);
+                }
+                self.found(found, doubtful);
+            }
             Err(_) => self.found(Found::Unreadable, doubtful),
         }
     }

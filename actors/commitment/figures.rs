@@ -51,12 +51,13 @@ impl Figures {
     }
 
     /// The state for operators.
-    pub(super) fn state(&self, path: PathBuf, calls: Vec<Call>) -> CommitmentState {
+    pub(super) fn state(&self, path: PathBuf, is_enabled: bool, calls: Vec<Call>) -> CommitmentState {
         let refused = ActionStatus::ALL.iter().zip(&self.refused).skip(1);
         let failed = FailureReason::ALL.iter().zip(&self.failed);
         let seen = self.seen.lock();
         let condition = match &seen.trouble {
-            None => CommitmentCondition::Serving,
+            None if is_enabled => CommitmentCondition::Serving,
+            None => CommitmentCondition::Off,
             Some((reason, remedy)) => {
                 CommitmentCondition::Unavailable { reason: reason.clone(), remedy: remedy.clone() }
             }

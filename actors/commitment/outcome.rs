@@ -10,13 +10,12 @@ use super::actor::CommitmentActor;
 use super::figures::MAX_FAILURES;
 use super::record::{now_ms, time_of};
 use super::shared::{Ended, Sending};
-use super::state::ReportFailure;
+use super::state::{NO_WAY, ReportFailure};
 use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
 use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
 /// After a failed attempt, a peer that comes is called again after so long.
 const GREETING_PAUSE: Duration = Duration::from_secs(10);
-const NO_WAY: &str = "no [[peer]] names its address; it is reported when it associates again";
 
 impl CommitmentActor {
     /// Notes the reports that have ended. Whether there were any.
@@ -39,7 +38,7 @@ impl CommitmentActor {
             Some(Ended::Reported) => self.note_reported(&request, sending.summary.unwrap_or_default()),
             Some(Ended::Failed { status, why }) => self.note_failed(&request, status, &why),
             Some(Ended::Lost) if sending.line.is_none() => {
-                self.note_failed(&request, None, "the association of the report ended");
+                self.note_failed(&request, None, "the thread that called the peer ended");
             }
             // It is due again at once, by a call.
             Some(Ended::Lost) if has_address => {}
@@ -63,24 +62,35 @@ impl CommitmentActor {
             count.add(summary.failed.get(reason).copied().unwrap_or(0).into());
         }
         self.forget(request.id);
-        let failed: u32 = summary.failed.values().sum();
-        if let Some(unlogged) = self.worth_a_line(Topic::Stored, "commitment_reported", request) {
-            let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
-            let took_ms = took.as_millis() as u64;
-            info!(
-                request = request.id,
+        let not_committed: u32 = summary.failed.values().sum();
+        self.log_reported(request, &summary, not_committed, took);
+        let step = CommitmentStep::Reported { committed: summary.committed, failed: not_committed };
+        self.gauges.record(|| audit_event(request, step));
+    }
+
+    /// A modality that is denied its commitment keeps its images until somebody looks after them, so that is a warning.
+    fn log_reported(&self, request: &Request, summary: &Summary, not_committed: u32, took: Duration) {
+        let topic = if not_committed == 0 { Topic::Stored } else { Topic::Amiss(Class::Refusal) };
+        let Some(unlogged) = self.worth_a_line(topic, "commitment_reported", request) else { return };
+        let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        let (transaction, committed) = (&*request.asked.transaction_uid, summary.committed);
+        let (request, attempts, took_ms) = (request.id, request.attempts + 1, took.as_millis() as u64);
+        if not_committed == 0 {
+            info!(request, calling, peer, transaction, committed, attempts, took_ms, unlogged, "commitment reported");
+        } else {
+            warn!(
+                request,
                 calling,
                 peer,
-                transaction = request.asked.transaction_uid,
-                committed = summary.committed,
-                failed,
-                attempts = request.attempts + 1,
+                transaction,
+                committed,
+                not_committed,
+                attempts,
                 took_ms,
                 unlogged,
-                "commitment reported"
+                "commitment reported: not all instances are committed"
             );
         }
-        self.gauges.record(|| audit_event(request, CommitmentStep::Reported { committed: summary.committed, failed }));
     }
 
     fn note_failed(&mut self, request: &Request, status: Option<u16>, why: &str) {
@@ -91,7 +101,7 @@ impl CommitmentActor {
         let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
         let status = status.map(|status| format!("{status:04X}"));
         match stands {
-            Some(Stands::Failed) => self.note_given_up(request, why),
+            Some(Stands::GivenUp) => self.note_given_up(request, why),
             Some(Stands::Again { at_ms }) => {
                 self.retrying.insert(request.id);
                 self.nowhere.remove(&request.id);
@@ -135,8 +145,26 @@ impl CommitmentActor {
         let attempt = Attempt::Impossible { why: NO_WAY };
         let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()));
         match stands {
-            Some(Stands::Failed) => self.note_given_up(request, NO_WAY),
-            _ => drop(self.nowhere.insert(request.id)),
+            Some(Stands::GivenUp) => self.note_given_up(request, NO_WAY),
+            _ => self.log_nowhere(request),
+        }
+    }
+
+    /// Logs once that a report waits for its peer.
+    fn log_nowhere(&mut self, request: &Request) {
+        if self.nowhere.insert(request.id)
+            && let Some(unlogged) = self.worth_a_line(Topic::Association, "commitment_no_address", request)
+        {
+            let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+            let (called, request) = (&*request.asked.called, request.id);
+            info!(
+                request,
+                calling,
+                peer,
+                called,
+                unlogged,
+                "commitment report waits until the peer associates again: no [[peer]] names its ae title"
+            );
         }
     }
 
@@ -145,6 +173,7 @@ impl CommitmentActor {
         self.seen.remove(&request);
         self.retrying.remove(&request);
         self.nowhere.remove(&request);
+        self.shared.waiting.lock().patient.remove(&request);
     }
 
     fn keep_failure(&self, request: &Request, why: &str) {

@@ -52,14 +52,14 @@ impl Record {
         self.retry_at
     }
 
-    /// Opens the file if it is closed, or was opened with another time to retry.
-    pub(super) fn open_if_due(&mut self) {
+    /// Opens the file if it is closed, or was opened with another time to retry. Whether that was just done.
+    pub(super) fn open_if_due(&mut self) -> bool {
         let retry_for = self.shared.live.get().commitment.retry_for;
         if self.requests.is_some() && self.retry_for == retry_for {
-            return;
+            return false;
         }
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
-            return;
+            return false;
         }
         let was_open = self.requests.take().is_some();
         match Requests::open(&self.shared.path, retry_for, now_ms()) {
@@ -73,6 +73,7 @@ impl Record {
             }
             Err(error) => self.failed(&error),
         }
+        self.requests.is_some()
     }
 
     /// Calls the file, and acts on an error.

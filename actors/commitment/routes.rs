@@ -1,7 +1,7 @@
 //! The way of a report: the association that asked, while it is open; else a call of the peer's address; and where the configuration names none, any
 //! association of that peer. A report goes only to the peer that asked.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_commitment::Request;
 
@@ -13,7 +13,8 @@ use crate::node::settings::{CommitmentSettings, PeerSettings};
 const MAX_CALLS: usize = 4;
 /// Of them, calls after a failed attempt: peers that do not answer leave room for those that do.
 const MAX_RETRIES: usize = 2;
-/// An association is idle a second after its response. One that is not gets no report if its peer has an address.
+/// An association is idle a second after its last message. One that has not been for so long since its report was ready gets none if its peer has an
+/// address.
 const LINE_PATIENCE: Duration = Duration::from_millis(1250);
 
 /// What can be done about a report at the moment.
@@ -34,13 +35,8 @@ pub(super) enum Way {
     Call(PeerSettings),
 }
 
-/// The way of a report. `since`: how long its request has been known to this process.
-pub(super) fn route(
-    request: &Request,
-    waiting: &mut Waiting,
-    settings: &CommitmentSettings,
-    since: Option<Duration>,
-) -> Route {
+/// The way of a report.
+pub(super) fn route(request: &Request, waiting: &mut Waiting, settings: &CommitmentSettings) -> Route {
     let id = request.id;
     if waiting.sending.contains_key(&id) || waiting.unanswered.contains(&id) {
         return Route::Later(None);
@@ -53,9 +49,12 @@ pub(super) fn route(
             return Route::Now(Way::Line(own));
         }
         line.wanted.set();
-        let left = since.map(|since| LINE_PATIENCE.saturating_sub(since)).filter(|left| !left.is_zero());
-        if peer.is_none() || left.is_some() {
-            return Route::Later(left);
+        if peer.is_none() {
+            return Route::Later(None);
+        }
+        let left = LINE_PATIENCE.saturating_sub(waiting.patient.entry(id).or_insert_with(Instant::now).elapsed());
+        if !left.is_zero() {
+            return Route::Later(Some(left));
         }
     }
     match peer {

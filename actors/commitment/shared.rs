@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
-use tidegate_commitment::{Asked, Peer, Referenced, Retried, Summary};
+use tidegate_commitment::{Asked, Peer, Referenced, Retried, Sent, Summary};
 use tidegate_protocol::ActionStatus;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -18,6 +19,8 @@ use crate::node::live::Live;
 
 /// Requests that may wait to be recorded. Each association has one at most.
 const MAX_SUBMISSIONS: usize = 256;
+/// Ends of C-STOREs that may wait to be noted. The child takes them before each request.
+const MAX_SENT: usize = 4096;
 /// Orders of operators that may wait.
 const MAX_ORDERS: usize = 64;
 
@@ -234,9 +237,12 @@ impl Drop for LineEnd {
 #[derive(Default)]
 pub(super) struct Waiting {
     pub(super) submissions: VecDeque<Submission>,
+    pub(super) sent: Vec<Sent>,
     pub(super) orders: Vec<Order>,
     pub(super) sending: HashMap<i64, Sending>,
     pub(super) lines: HashMap<u64, Line>,
+    /// Since when the report of a request has been ready, and has waited for the association that asked to be idle.
+    pub(super) patient: HashMap<i64, Instant>,
     /// Requests whose responses are not on the socket yet.
     pub(super) unanswered: HashSet<i64>,
     /// A report that had no way may have one now.
@@ -250,13 +256,16 @@ pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) live: Arc<Live>,
     pub(super) waiting: Mutex<Waiting>,
+    /// The record may have refusals of instances, which their later storage ends.
+    pub(super) has_refusals: AtomicBool,
     woken: Notify,
     pub(super) figures: Figures,
 }
 
 impl Shared {
     pub(crate) fn new(path: PathBuf, live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { path, live, waiting: Mutex::default(), woken: Notify::new(), figures: Figures::default() })
+        let (waiting, has_refusals, woken) = (Mutex::default(), AtomicBool::new(true), Notify::new());
+        Arc::new(Self { path, live, waiting, has_refusals, woken, figures: Figures::default() })
     }
 
     /// Has a request recorded.
@@ -273,6 +282,24 @@ impl Shared {
         drop(waiting);
         self.woken.notify_one();
         Ok(())
+    }
+
+    /// Notes how a C-STORE ended. An instance that was refused, since other bytes are stored under its UID, is not committed to that AE title until
+    /// it has sent it again and it was stored: a request names UIDs only, and the peer means the bytes that it has.
+    pub(crate) fn note_sent(&self, calling: &str, sop_instance: &str, is_refused: bool) {
+        if !is_refused && !self.has_refusals.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(sop_instance) = sop_instance.parse() else { return };
+        let mut waiting = self.waiting.lock();
+        if is_refused {
+            self.has_refusals.store(true, Ordering::Relaxed);
+        }
+        if waiting.sent.len() < MAX_SENT {
+            waiting.sent.push(Sent { calling: calling.to_owned(), sop_instance, is_refused });
+        }
+        drop(waiting);
+        self.woken.notify_one();
     }
 
     /// Has a request evaluated and reported again.
@@ -333,7 +360,10 @@ impl Shared {
 
     /// Gives out the right to report a request.
     pub(super) fn ticket(self: &Arc<Self>, request: i64, transaction_uid: &str, sending: Sending) -> Ticket {
-        self.waiting.lock().sending.insert(request, sending);
+        let mut waiting = self.waiting.lock();
+        waiting.patient.remove(&request);
+        waiting.sending.insert(request, sending);
+        drop(waiting);
         Ticket::new(self.clone(), request, transaction_uid.to_owned())
     }
 
@@ -366,6 +396,7 @@ impl Shared {
         let mut waiting = self.waiting.lock();
         let submissions = std::mem::take(&mut waiting.submissions);
         waiting.orders.clear();
+        waiting.sent.clear();
         drop(waiting);
         drop(submissions);
     }
@@ -382,6 +413,6 @@ impl Shared {
             waiting.sending.values().filter_map(|sending| sending.call.clone()).collect()
         };
         calls.sort_by_key(|call| call.request);
-        self.figures.state(self.path.clone(), calls)
+        self.figures.state(self.path.clone(), self.live.get().commitment.is_enabled, calls)
     }
 }

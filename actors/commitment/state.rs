@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+/// The comment of a request whose report has no way at the moment.
+pub const NO_WAY: &str = "no [[peer]] names its address; it is reported when it associates again";
+
 /// The state of storage commitment at one moment. Counts without another word are since the start of the node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitmentState {
@@ -46,6 +49,8 @@ pub struct CommitmentState {
 pub enum CommitmentCondition {
     /// Requests are accepted and reported.
     Serving,
+    /// It is off by configuration: requests are refused. Those that were accepted before are still reported.
+    Off,
     /// The file of the requests cannot be used: requests are refused, and modalities keep their instances.
     Unavailable {
         /// What failed.
@@ -57,12 +62,13 @@ pub enum CommitmentCondition {
 
 impl CommitmentCondition {
     /// Every name, in the order of the metric.
-    pub const NAMES: [&str; 2] = ["serving", "unavailable"];
+    pub const NAMES: [&str; 3] = ["serving", "off", "unavailable"];
 
     /// The name in metrics, lists and the API.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Serving => "serving",
+            Self::Off => "off",
             Self::Unavailable { .. } => "unavailable",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -250,6 +251,11 @@ impl Observer {
     /// The state of storage commitment; `None`: there is none without the catalogue.
     pub fn commitment(&self) -> Option<CommitmentState> {
         self.0.commitment.as_ref().map(|commitment| commitment.state())
+    }
+
+    /// The file of the requests for storage commitment, whether they are served or not.
+    pub fn commitment_record(&self) -> PathBuf {
+        self.0.commitment_record()
     }
 
     /// The times from requests for storage commitment to their reports; `None` without the catalogue.

@@ -54,6 +54,8 @@ pub struct CertificateFacts {
     pub is_ca: bool,
     /// Whether its key usage names the signing of certificates. `openssl req -x509` makes `CA:TRUE` without it.
     pub signs_certificates: bool,
+    /// Whether its extended key usage allows it to be shown by the side that connects; so does a certificate without that extension.
+    pub is_for_clients: bool,
     /// Why the node cannot verify a signature by its key, in words.
     pub weak_key: Option<String>,
     /// Why the signature on it proves nothing, in words.
@@ -71,6 +73,8 @@ impl CertificateFacts {
     pub fn of(der: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let signs = parsed.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign());
+        let usage = parsed.extended_key_usage().ok().flatten();
+        let is_for_clients = usage.is_none_or(|usage| usage.value.any || usage.value.client_auth);
         let validity = parsed.validity();
         Some(Self {
             subject: parsed.subject().to_string(),
@@ -83,6 +87,7 @@ impl CertificateFacts {
             is_before_version_3: parsed.version() != X509Version::V3,
             is_ca: parsed.is_ca(),
             signs_certificates: signs,
+            is_for_clients,
             weak_key: weak_key(parsed.public_key()),
             weak_signature: weak_signature(&parsed.signature_algorithm.algorithm),
         })

@@ -1,5 +1,6 @@
 //! The state that the parts of a node share, and the environment that each actor gets of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -80,8 +81,8 @@ impl Shared {
         sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
         let live = Arc::new(Live::new(live));
         let settings = live.get();
-        let of_root = store.settings().root.join(COMMITMENTS);
-        let commitment = catalogue.as_ref().map(|_| commitment::Shared::new(of_root, live.clone()));
+        let record = || store.settings().root.join(COMMITMENTS);
+        let commitment = catalogue.as_ref().map(|_| commitment::Shared::new(record(), live.clone()));
         let shared = Self {
             passcodes: Arc::new(PasscodeQueue::new(&budget)),
             mailbox: Arc::new(WriterMailbox::new(settings.writers.mailbox_capacity, writers, gauges.latencies.clone())),
@@ -190,6 +191,11 @@ impl Shared {
             root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients)),
         })
+    }
+
+    /// The file of the requests for storage commitment.
+    pub(crate) fn commitment_record(&self) -> PathBuf {
+        self.store.settings().root.join(COMMITMENTS)
     }
 
     /// The environment of storage commitment, if there is one.

@@ -176,19 +176,27 @@ pub(super) fn catalogue(status: &Status) -> String {
 
 /// Storage commitment: whether reports reach the modalities.
 pub(super) fn commitment(status: &Status) -> String {
-    let Some(health) = &status.commitment else { return "none without a catalogue".to_owned() };
+    let Some(health) = &status.commitment else {
+        return "none without a catalogue; what was asked before it was off waits (tidegate commitments --pending)"
+            .to_owned();
+    };
     if let (Some(reason), Some(remedy)) = (&health.reason, &health.remedy) {
         return format!("UNAVAILABLE: {}; {}", safe(reason), safe(remedy));
     }
-    let mut text = format!("{} reported since start, {} pending", health.reported_total, health.pending);
+    let mut text =
+        if health.condition == "off" { "OFF (commitment.enabled = false), ".to_owned() } else { String::new() };
+    text.push_str(&format!("{} reported since start, {} pending", health.reported_total, health.pending));
     if let Some(oldest) = health.oldest_pending_ms {
         text.push_str(&format!(" (the oldest for {})", age(oldest)));
     }
     if health.without_address > 0 {
         text.push_str(&format!(", {} WITHOUT AN ADDRESS TO REPORT TO", health.without_address));
     }
-    if health.failed > 0 {
-        text.push_str(&format!(", {} GIVEN UP", health.failed));
+    if health.not_committed_total > 0 {
+        text.push_str(&format!(", {} instances NOT COMMITTED", health.not_committed_total));
+    }
+    if health.given_up > 0 {
+        text.push_str(&format!(", {} GIVEN UP", health.given_up));
     }
     if let Some(failure) = &health.last_failure {
         let title = cut(&safe(failure.calling_ae_title.trim()), TITLE_COLUMNS);
@@ -268,7 +276,8 @@ disk          100.0 MiB free of 500.0 GiB (ready above 576.0 MiB:
 catalogue     BEHIND, 1190 entered since start, 0 waiting, 14 missed, 7000 files
               compared; the queue of the catalogue was full
 commitment    812 reported since start, 3 pending (the oldest for 2h 5m), 2
-              CANNOT BE DELIVERED: CT1: cannot connect to 10.0.0.9:104: refused
+              instances NOT COMMITTED, 2 CANNOT BE DELIVERED: CT1: cannot
+              connect to 10.0.0.9:104: refused
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung
               threads
 NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512

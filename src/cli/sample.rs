@@ -50,7 +50,7 @@ fn commitment() -> CommitmentHealth {
         retrying: 2,
         without_address: 0,
         oldest_pending_ms: Some(7_500_000),
-        failed: 0,
+        given_up: 0,
         received_total: 815,
         reported_total: 812,
         gave_up_total: 0,

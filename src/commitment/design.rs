@@ -21,7 +21,10 @@ pub static DESIGN: Design = Design {
     writer_cache_kib: 2 * 1024,
 };
 
-const MIGRATIONS: [(&str, Fill); 1] = [(concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(()))];
+const MIGRATIONS: [(&str, Fill); 2] = [
+    (concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(())),
+    (include_str!("migration-2.sql"), |_| Ok(())),
+];
 
 /// The version of the schema.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;

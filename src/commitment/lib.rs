@@ -25,6 +25,7 @@ mod design;
 mod progress;
 mod prune;
 mod reader;
+mod refusals;
 mod request;
 mod requests;
 mod rows;
@@ -33,7 +34,8 @@ mod schedule;
 pub use design::{DESIGN, SCHEMA_VERSION};
 pub use progress::{Attempt, Retried, Stands};
 pub use prune::{KEPT, MAX_KEPT};
-pub use reader::{Filter, Reader};
+pub use reader::{Filter, Page, Reader};
+pub use refusals::{MAX_REFUSALS, Sent};
 pub use request::{Asked, Counts, Due, FailureReason, Outcome, Peer, Reference, Referenced, Request, State, Summary};
 pub use requests::{
     MAX_PENDING, MAX_PENDING_OF_PEER, MAX_PENDING_REFERENCES, MAX_PENDING_REFERENCES_OF_PEER, MAX_REFERENCES,

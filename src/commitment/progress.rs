@@ -43,7 +43,7 @@ pub enum Stands {
         at_ms: i64,
     },
     /// It was tried for `retry_for`, and is given up.
-    Failed,
+    GivenUp,
     /// There is no request with that id that waits for a report. Nothing was changed.
     Unknown,
 }
@@ -149,15 +149,15 @@ impl Requests {
             let tried_ms = tried_ms(request.tried_ms, counted_ms, now_ms);
             let (stands, status, why) = match attempt {
                 Attempt::Reported => (Stands::Reported, None, ""),
-                Attempt::Failed { status, why } if has_passed(retry_for, tried_ms) => (Stands::Failed, status, why),
-                Attempt::Impossible { why } if has_passed(retry_for, tried_ms) => (Stands::Failed, None, why),
+                Attempt::Failed { status, why } if has_passed(retry_for, tried_ms) => (Stands::GivenUp, status, why),
+                Attempt::Impossible { why } if has_passed(retry_for, tried_ms) => (Stands::GivenUp, None, why),
                 Attempt::Failed { status, why } => (again(now_ms, wait_ms(id, attempts)), status, why),
                 Attempt::Impossible { why } => (again(now_ms, ms(LONGEST_WAIT)), None, why),
             };
             let (state, next_ms, ended_ms) = match stands {
                 Stands::Again { at_ms } => (State::Evaluated, at_ms, None),
                 Stands::Reported => (State::Reported, now_ms, Some(now_ms)),
-                Stands::Failed | Stands::Unknown => (State::Failed, now_ms, Some(now_ms)),
+                Stands::GivenUp | Stands::Unknown => (State::GivenUp, now_ms, Some(now_ms)),
             };
             let sql = "UPDATE request SET state = ?2, next_ms = ?3, attempts = ?4, last_status = ?5, last_comment = ?6, tried_ms = ?7,
                 counted_ms = ?8, ended_ms = ?9 WHERE id = ?1";
@@ -182,12 +182,21 @@ impl Requests {
         self.file.transact(|db| db.prepare_cached(sql)?.execute(row)).map(|hastened| hastened as u64)
     }
 
-    /// An operator wants a request to be evaluated and reported again, or now.
+    /// The address of the peers with that AE title is another now: their requests that wait to be reported are due now. How many.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn hasten_title(&mut self, calling: &str, now_ms: i64) -> Result<u64, Error> {
+        let sql = "UPDATE request SET next_ms = ?2 WHERE state < 2 AND state = 1 AND calling = ?1 AND next_ms > ?2";
+        self.file.transact(|db| db.prepare_cached(sql)?.execute((calling, now_ms))).map(|hastened| hastened as u64)
+    }
+
+    /// An operator wants a request to be evaluated and reported again, or now. Until the next attempt, it says why the last one failed.
     ///
     /// # Errors
     /// Those of a transaction.
     pub fn retry(&mut self, id: i64, now_ms: i64) -> Result<Retried, Error> {
-        let sql = "UPDATE request SET state = ?2, next_ms = ?3, attempts = 0, last_status = NULL, last_comment = '', tried_ms = 0,
+        let sql = "UPDATE request SET state = ?2, next_ms = ?3, attempts = 0, tried_ms = 0,
             counted_ms = ?3, ended_ms = NULL WHERE id = ?1";
         let found = self.file.transact(|db| {
             let Some(request) = rows::find(db, id)? else { return Ok(None) };

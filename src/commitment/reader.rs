@@ -24,7 +24,20 @@ pub enum Filter {
     /// Those with something still to be done.
     Pending,
     /// Those whose report was given up.
-    Failed,
+    GivenUp,
+}
+
+/// A page of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// Which.
+    pub filter: Filter,
+    /// Only those of this AE title.
+    pub calling: Option<&'a str>,
+    /// Only those with ids below this one: the last of the page before.
+    pub before: Option<i64>,
+    /// Most requests.
+    pub limit: u32,
 }
 
 impl Reader {
@@ -36,23 +49,28 @@ impl Reader {
         Ok(Self { file: tidegate_database::Reader::open(&DESIGN, path)? })
     }
 
-    /// Requests, the last first, at most `limit`; those with ids below `before`, to go on from the last one of the page before.
+    /// Requests, the last first.
     ///
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`], as of all questions.
-    pub fn list(&mut self, filter: Filter, before: Option<i64>, limit: u32) -> Result<Vec<Request>, Error> {
-        let sql = match filter {
-            Filter::All => requests!("request WHERE state < 4 AND id < ?1 ORDER BY id DESC LIMIT ?2"),
-            Filter::Pending => {
-                requests!("request INDEXED BY request_pending WHERE state < 2 AND id < ?1 ORDER BY id DESC LIMIT ?2")
-            }
-            Filter::Failed => {
-                requests!("request INDEXED BY request_failed WHERE state = 3 AND id < ?1 ORDER BY id DESC LIMIT ?2")
-            }
+    pub fn list(&mut self, page: Page<'_>) -> Result<Vec<Request>, Error> {
+        let sql = match page.filter {
+            Filter::All => requests!(
+                "request WHERE state < 4 AND id < ?1 AND (?3 IS NULL OR calling = ?3) ORDER BY id DESC LIMIT ?2"
+            ),
+            Filter::Pending => requests!(
+                "request INDEXED BY request_pending WHERE state < 2 AND id < ?1 AND (?3 IS NULL OR calling = ?3)
+                    ORDER BY id DESC LIMIT ?2"
+            ),
+            Filter::GivenUp => requests!(
+                "request INDEXED BY request_failed WHERE state = 3 AND id < ?1 AND (?3 IS NULL OR calling = ?3)
+                    ORDER BY id DESC LIMIT ?2"
+            ),
         };
+        let Page { calling, before, limit, .. } = page;
         self.file.ask(|db| {
             let mut statement = db.prepare_cached(sql)?;
-            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], rows::request)?;
+            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit, calling], rows::request)?;
             rows.collect()
         })
     }

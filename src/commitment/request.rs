@@ -130,7 +130,7 @@ pub enum State {
     /// The peer has taken the report.
     Reported,
     /// The report was given up, or could not be made.
-    Failed,
+    GivenUp,
 }
 
 impl State {
@@ -140,7 +140,7 @@ impl State {
             Self::Received => "received",
             Self::Evaluated => "evaluated",
             Self::Reported => "reported",
-            Self::Failed => "failed",
+            Self::GivenUp => "given_up",
         }
     }
 
@@ -154,12 +154,12 @@ impl State {
             Self::Received => 0,
             Self::Evaluated => 1,
             Self::Reported => 2,
-            Self::Failed => 3,
+            Self::GivenUp => 3,
         }
     }
 
     pub(crate) fn of(number: i64) -> Option<Self> {
-        [Self::Received, Self::Evaluated, Self::Reported, Self::Failed]
+        [Self::Received, Self::Evaluated, Self::Reported, Self::GivenUp]
             .into_iter()
             .find(|state| state.number() == number)
     }

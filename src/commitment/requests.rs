@@ -190,6 +190,20 @@ impl Requests {
         self.ask(|db| rows::references(db, id, from, limit))
     }
 
+    /// Looks at each request that is pending, in no order.
+    ///
+    /// # Errors
+    /// Those of a query.
+    pub fn each_pending(&self, mut look: impl FnMut(Request)) -> Result<(), Error> {
+        self.ask(|db| {
+            let mut statement = db.prepare_cached(requests!("request INDEXED BY request_pending WHERE state < 2"))?;
+            for request in statement.query_map([], rows::request)? {
+                look(request?);
+            }
+            Ok(())
+        })
+    }
+
     /// What the record has in all.
     ///
     /// # Errors

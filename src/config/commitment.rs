@@ -31,6 +31,13 @@ pub(super) fn commitment(raw: &Raw, checks: &mut Checks<'_>) -> Option<Commitmen
         checks.refuse("commitment.commit_when", &complaint);
     }
     let peers = peers(raw, checks);
+    if *enabled && raw.catalogue.path.trim() == "off" {
+        let unused = if peers.is_empty() { "" } else { ", and no [[peer]] is called" };
+        let complaint = format!(
+            "leaves no storage commitment: nothing knows what is stored{unused}; set commitment.enabled = false if that is meant"
+        );
+        checks.warn("catalogue.path", &complaint);
+    }
     let tls = if peers.iter().any(|peer| peer.is_tls) { Some(tls(&raw.tls, checks)?) } else { None };
     Some(CommitmentSettings { is_enabled: *enabled, verify: verify?, retry_for: retry_for.0, peers, tls })
 }
@@ -106,7 +113,13 @@ fn tls(raw: &keys::Tls, checks: &mut Checks<'_>) -> Option<Arc<ClientConfig>> {
     let certificates = certificates(("tls.certificate", &raw.certificate), checks);
     let key = key(("tls.key", &raw.key), checks);
     let certificates = certificates?;
-    let subject = certificates.first().and_then(|leaf| CertificateFacts::of(leaf)).map(|facts| facts.subject);
+    let facts = certificates.first().and_then(|leaf| CertificateFacts::of(leaf));
+    if facts.as_ref().is_some_and(|facts| !facts.is_for_clients) {
+        let complaint = "has an extended key usage without client authentication: peers with tls = true, which the node calls for reports, \
+                         may refuse it; have it issued for both";
+        checks.warn("tls.certificate", complaint);
+    }
+    let subject = facts.map(|facts| facts.subject);
     let client = client.with_client_auth_cert(certificates, key?).map_err(|error| {
         checks.refuse("tls.key", &key_error(&error, "tls.certificate", &subject.unwrap_or_default()));
     });

@@ -23,7 +23,7 @@ REFUSED = (
     "tidegate instance 1.2.840.113619.2.55.3.1.7",
     "tidegate commitments",
     "tidegate commitments --pending",
-    "tidegate commitments --failed",
+    "tidegate commitments --given-up",
     "tidegate commitments show 1764444801234",
 )
 LIMIT_S = 60

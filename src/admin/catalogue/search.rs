@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tidegate_catalogue::{Cursor, Search};
 
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
 /// Studies of a page that is asked for without a number.
 pub(crate) const DEFAULT_LIMIT: u32 = 50;
 /// Studies of a page at most: an answer stays below a few hundred KiB.
@@ -98,10 +100,16 @@ fn given(text: &Option<String>) -> Option<&str> {
     text.as_deref().map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// A time in UTC, the begin of a day, or how long before `now`; in milliseconds since 1970.
+/// A time in UTC, the begin of a day, also of `today` and `yesterday`, or how long before `now`; in milliseconds since 1970.
 pub(crate) fn moment(text: &str, now: SystemTime) -> Option<i64> {
+    let midnight_before = |days: u64| {
+        let today_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_S;
+        UNIX_EPOCH + Duration::from_secs(today_s.saturating_sub(days) * DAY_S)
+    };
     let time = match humantime::parse_duration(text) {
         Ok(ago) => now.checked_sub(ago)?,
+        Err(_) if text == "today" => midnight_before(0),
+        Err(_) if text == "yesterday" => midnight_before(1),
         Err(_) => {
             let midnight = if text.len() == "2026-11-29".len() { "T00:00:00Z" } else { "" };
             humantime::parse_rfc3339_weak(&format!("{text}{midnight}")).ok()?
@@ -141,7 +149,9 @@ mod tests {
             ("1970-01-02 01:00:00.5", Some(90_000_500)),
             ("3days", Some(0)),
             ("9000years", Some(0)),
-            ("yesterday", None),
+            ("today", Some(86_400_000 * 2)),
+            ("yesterday", Some(86_400_000)),
+            ("tomorrow", None),
             ("2026-13-40", None),
             ("ä26-11-2ä", None),
             ("-2h", None),

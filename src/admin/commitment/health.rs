@@ -11,7 +11,7 @@ use crate::admin::time::{ms, unix_ms};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CommitmentHealth {
-    /// `serving` or `unavailable`.
+    /// `serving`, `off` or `unavailable`.
     pub(crate) condition: String,
     /// Why it is unavailable; absent if it is not.
     pub(crate) reason: Option<String>,
@@ -26,7 +26,7 @@ pub(crate) struct CommitmentHealth {
     /// The age of the oldest; absent if there is none.
     pub(crate) oldest_pending_ms: Option<u64>,
     /// Requests whose report was given up, of the last 30 days.
-    pub(crate) failed: u64,
+    pub(crate) given_up: u64,
     pub(crate) received_total: u64,
     pub(crate) reported_total: u64,
     pub(crate) gave_up_total: u64,
@@ -53,7 +53,7 @@ pub(crate) struct CommitmentFailure {
 impl CommitmentHealth {
     pub(in crate::admin) fn of(state: CommitmentState) -> Self {
         let (reason, remedy) = match &state.condition {
-            CommitmentCondition::Serving => (None, None),
+            CommitmentCondition::Serving | CommitmentCondition::Off => (None, None),
             CommitmentCondition::Unavailable { reason, remedy } => (Some(reason.clone()), Some(remedy.clone())),
         };
         let age = |since: SystemTime| ms(SystemTime::now().duration_since(since).unwrap_or_default());
@@ -66,7 +66,7 @@ impl CommitmentHealth {
             retrying: state.retrying,
             without_address: state.without_address,
             oldest_pending_ms: state.oldest_pending.map(age),
-            failed: state.kept_failed,
+            given_up: state.kept_failed,
             received_total: state.received,
             reported_total: state.reported,
             gave_up_total: state.gave_up,

@@ -1,6 +1,6 @@
 //! From a reader of the requests to an answer.
 
-use tidegate_commitment::{Error, Reader};
+use tidegate_commitment::{Error, Page, Reader};
 
 use super::model::{CommitmentDetail, Commitments, NotCommitted};
 use super::search::{CommitmentSearch, SearchError};
@@ -21,10 +21,11 @@ pub(crate) enum LookError {
 
 /// A page of requests.
 pub(crate) fn page(reader: &mut Reader, search: &CommitmentSearch) -> Result<Commitments, LookError> {
-    let (filter, before, limit) = search.read()?;
-    let mut found = reader.list(filter, before, limit + 1)?;
-    let has_more = found.len() > limit as usize;
-    found.truncate(limit as usize);
+    let page = search.read()?;
+    let limit = page.limit as usize;
+    let mut found = reader.list(Page { limit: page.limit + 1, ..page })?;
+    let has_more = found.len() > limit;
+    found.truncate(limit);
     let next = found.last().map(|last| last.id).filter(|_| has_more);
     Ok(Commitments { commitments: found.into_iter().map(Into::into).collect(), next })
 }

@@ -99,10 +99,15 @@ impl Requests {
 
     /// The file, if it can be read now.
     fn readable(&self) -> Result<PathBuf, RequestError> {
-        let state = self.observer.commitment().ok_or(RequestError::Off)?;
-        match state.condition {
-            CommitmentCondition::Serving => Ok(state.path),
-            CommitmentCondition::Unavailable { reason, remedy } => Err(RequestError::Unavailable { reason, remedy }),
+        let path = self.observer.commitment_record();
+        match self.observer.commitment().map(|state| state.condition) {
+            Some(CommitmentCondition::Serving | CommitmentCondition::Off) => Ok(path),
+            Some(CommitmentCondition::Unavailable { reason, remedy }) => {
+                Err(RequestError::Unavailable { reason, remedy })
+            }
+            // Requests may have been accepted before the catalogue was switched off.
+            None if path.is_file() => Ok(path),
+            None => Err(RequestError::Off),
         }
     }
 }

@@ -35,9 +35,9 @@ async function follow(health) {
   if (asked.isDenied || asked.isRunning || document.hidden || since < PAUSE_MS || (figures === asked.figures && since < IDLE_MS)) return;
   asked.isRunning = true;
   try {
-    const [pending, failed] = await Promise.all(["pending", "failed"].map(page));
-    const found = [...pending.commitments, ...failed.commitments].sort((one, other) => other.id - one.id);
-    const hasMore = found.length > MOST || pending.next !== null || failed.next !== null;
+    const [pending, givenUp] = await Promise.all(["pending", "given_up"].map(page));
+    const found = [...pending.commitments, ...givenUp.commitments].sort((one, other) => other.id - one.id);
+    const hasMore = found.length > MOST || pending.next !== null || givenUp.next !== null;
     listed(found.slice(0, MOST), "Every report has been taken.", hasMore);
     Object.assign(asked, { figures, at: now });
   } catch (error) {
@@ -75,7 +75,7 @@ function listed(requests, nothing, hasMore = false) {
       cell("Asked", new Date(request.received).toLocaleString([], { hour12: false }), "when"),
       cell("Instances", count(request.instances), "n"),
       cell("Not committed", request.evaluated === null ? "–" : count(request.not_committed), request.not_committed ? "n attention" : "n"),
-      cell("State", request.state === "failed" ? "given up" : request.state, request.state === "failed" ? "attention" : ""),
+      cell("State", request.state === "given_up" ? "given up" : request.state, request.state === "given_up" ? "attention" : ""),
       cell("Report", `${attempts}${next}${request.last_error ? `: ${shown(request.last_error)}` : ""}`, "wide"),
     ];
     [...row.children].slice(0, -1).forEach((old) => old.remove());
@@ -85,7 +85,7 @@ function listed(requests, nothing, hasMore = false) {
   wanted.forEach((row, i) => { if (body.rows[i] !== row) body.insertBefore(row, body.rows[i] ?? null); });
   while (body.rows.length > wanted.length) body.lastElementChild.remove();
   $("commitments").hidden = !requests.length;
-  say("no-commitments", hasMore ? `The latest ${MOST}: tidegate commitments --pending and --failed list all.` : requests.length ? "" : nothing);
+  say("no-commitments", hasMore ? `The latest ${MOST}: tidegate commitments --pending and --given-up list all.` : requests.length ? "" : nothing);
   $("no-commitments").hidden = !$("no-commitments").textContent;
 }
 function retryable(id) {

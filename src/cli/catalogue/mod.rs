@@ -42,7 +42,7 @@ pub(super) struct StudiesArgs {
     /// The beginning of a patient ID or name, accession number or Study Instance UID, or an AE title
     #[arg(value_name = "TEXT")]
     text: Option<String>,
-    /// An instance was received since: how long ago (2h), a day or a time (2026-11-29T10:00:00Z)
+    /// An instance was received since: how long ago (2h), a day (2026-11-29, yesterday) or a time (2026-11-29T10:00:00Z)
     #[arg(long, value_name = "TIME", value_parser = checked_moment)]
     since: Option<String>,
     /// The last instance was received before

@@ -94,15 +94,15 @@ fn a_request_is_two_lines_and_one_that_is_not_reported_says_why() {
     let next = next[..19].replace('T', " ");
     let expected = format!(
         "\
-ID             ASKED             CALLING  STATE      INSTANCES  FAILED
-{}  2025-11-29 19:33  CT1      received           3       -
+ID             ASKED             CALLING  STATE      COMMITTED
+{}  2025-11-29 19:33  CT1      received      - of 3
   1.9.3
   no attempt yet, next at 2025-11-29 19:33:20
-{}  2025-11-29 19:33  CT1      evaluated          3       2
+{}  2025-11-29 19:33  CT1      evaluated     1 of 3
   1.9.2
   1 attempt, next at {next}: cannot connect to 10.1.2.3:104:
   connection refused
-{}  2025-11-29 19:33  CT1      reported           3       0
+{}  2025-11-29 19:33  CT1      reported      3 of 3
   1.9.1
 ",
         record.ids[2], record.ids[1], record.ids[0]
@@ -158,8 +158,12 @@ fn pages_follow_each_other_and_a_condition_that_is_none_is_refused() {
     assert_eq!(seen, record.ids);
     let pending = CommitmentSearch { state: Some("pending".to_owned()), ..CommitmentSearch::default() };
     assert_eq!(record.page(&pending).commitments.len(), 5);
-    let failed = CommitmentSearch { state: Some("failed".to_owned()), ..CommitmentSearch::default() };
-    assert!(record.page(&failed).commitments.is_empty());
+    for state in ["given_up", "failed"] {
+        let given_up = CommitmentSearch { state: Some(state.to_owned()), ..CommitmentSearch::default() };
+        assert!(record.page(&given_up).commitments.is_empty());
+    }
+    let of = |calling: &str| CommitmentSearch { calling: Some(calling.to_owned()), ..CommitmentSearch::default() };
+    assert_eq!((record.page(&of("CT1")).commitments.len(), record.page(&of("CT2")).commitments.len()), (5, 0));
     for wrong in [
         CommitmentSearch { state: Some("lost".to_owned()), ..CommitmentSearch::default() },
         CommitmentSearch { limit: Some(0), ..CommitmentSearch::default() },

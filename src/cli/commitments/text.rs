@@ -1,24 +1,30 @@
 //! Requests of storage commitment as text that fits the terminal, but for UIDs, which are never cut.
 
+use tidegate_actors::NO_WAY;
+
 use crate::admin::commitment::model::{Commitment, CommitmentDetail, Commitments};
 use crate::cli::look::TITLE_COLUMNS;
 use crate::cli::table::{Table, labelled, wrapped};
 use crate::cli::text::{count, cut, safe};
 
+/// The state of a request whose report was given up.
+pub(super) const GIVEN_UP: &str = "given_up";
 /// Instances of one request that are listed; JSON has more.
 const MAX_LISTED: usize = 100;
 
 /// Two lines a request, and a third for one whose report fails.
 pub(super) fn commitments(found: &Commitments, width: usize) -> String {
-    let mut table = Table::new(["ID", "ASKED", "CALLING", "STATE", "INSTANCES", "FAILED"]).left(4);
+    let mut table = Table::new(["ID", "ASKED", "CALLING", "STATE", "COMMITTED"]).left(4);
     for request in &found.commitments {
         table.row([
             request.id.to_string(),
             moment(&request.received, 16),
             title(&request.calling_ae_title),
             state(request),
-            request.instances.to_string(),
-            request.evaluated.as_ref().map_or_else(|| "-".to_owned(), |_| request.not_committed.to_string()),
+            match &request.evaluated {
+                Some(_) => format!("{} of {}", request.committed, request.instances),
+                None => format!("- of {}", request.instances),
+            },
         ]);
         table.line(safe(&request.transaction_uid));
         if request.state != "reported" {
@@ -72,6 +78,10 @@ fn report(request: &Commitment) -> String {
         number => count(u64::from(number), "attempt"),
     };
     let ended = request.ended.as_ref().map(|at| format!(", given up at {}", moment(at, 19)));
+    if request.ended.is_none() && request.last_error.as_deref() == Some(NO_WAY) {
+        let title = title(&request.calling_ae_title);
+        return format!("{attempts}, waits for {title} to associate: add a [[peer]] with its address");
+    }
     let next = request.next_attempt.as_ref().map(|at| format!(", next at {}", moment(at, 19)));
     let why = request.last_error.as_ref().map(|error| format!(": {}", safe(error)));
     [Some(attempts), ended, next, why].into_iter().flatten().collect()
@@ -79,7 +89,7 @@ fn report(request: &Commitment) -> String {
 
 /// One whose report was given up stands out.
 fn state(request: &Commitment) -> String {
-    if request.state == "failed" { "FAILED".to_owned() } else { safe(&request.state) }
+    if request.state == GIVEN_UP { "GIVEN UP".to_owned() } else { safe(&request.state) }
 }
 
 fn title(title: &str) -> String {

@@ -32,7 +32,8 @@ pub(super) fn service(subject: &Subject<'_>) -> String {
          Push Model SOP Class ({push_model}). A request (N-ACTION, Action Type ID 1) is durable before its response. It may name up to {references} instances; other \
          elements of the Action Information are ignored. Instances need not have arrived on the same association, nor from the same AE.\n\n\
          An instance is committed if a file with its SOP Instance UID is stored below the storage root, of the SOP class that the request names, {whole}, and is synced to the disk. It \
-         is looked at again for each attempt to report. The node keeps no instance from being deleted by its operator afterwards.\n\n\
+         is looked at again for each attempt to report. An instance whose last C-STORE from the same AE title was refused with 0111, since other bytes are stored under its UID, is not committed to that title (0110). \
+         The node keeps no instance from being deleted by its operator afterwards.\n\n\
          Status of the N-ACTION response, beside 0000:\n\n\
          {status_head}{statuses}\n\
          The report (N-EVENT-REPORT, Event Type ID 1 if all are committed, else 2) follows the response, and never overtakes it. It is sent on the association of the request if that is open and idle for a \
@@ -71,7 +72,7 @@ const STATUSES: [(&str, &str); 9] = [
 fn reason(reason: FailureReason) -> String {
     let when = match reason {
         FailureReason::ProcessingFailure => {
-            "the file cannot be read or is not whole, or it could not be looked up in time"
+            "the file cannot be read or is not whole, it could not be looked up in time, or the peer has sent other bytes under this UID, which were refused with 0111"
         }
         FailureReason::NoSuchObjectInstance => "no such instance is stored",
         FailureReason::ClassInstanceConflict => "it is stored with another SOP class",

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::registry::with_name;
+use crate::syntaxes::STORAGE_COMMITMENT;
 
 /// Most abstract syntaxes of refused contexts of a request that are kept by name. The rest is counted.
 const MOST_NAMED: usize = 32;
@@ -65,6 +66,14 @@ struct Named {
 }
 
 impl Named {
+    /// Why it was refused. Storage commitment is among the services of this node, and is refused as an abstract syntax where it is off.
+    fn reason(&self) -> &'static str {
+        match self.reason {
+            ContextRefusal::AbstractSyntax if self.abstract_syntax == STORAGE_COMMITMENT => "storage commitment is off",
+            reason => reason.text(),
+        }
+    }
+
     /// What the text adds to the name.
     fn detail(&self) -> String {
         if self.reason != ContextRefusal::TransferSyntaxes {
@@ -115,23 +124,23 @@ impl fmt::Display for RefusedContexts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut told = 0;
         // The reason stands once, behind all that it holds for.
-        let mut groups: Vec<(String, ContextRefusal, String)> = Vec::new();
+        let mut groups: Vec<(String, &'static str, String)> = Vec::new();
         let mut bytes = 0;
         for named in &self.named {
             let (name, detail) = (with_name(&named.abstract_syntax), named.detail());
-            let joins = groups.last().is_some_and(|(_, reason, _)| *reason == named.reason) && detail.is_empty();
-            bytes += name.len() + 2 + if joins { 0 } else { named.reason.text().len() + 2 + detail.len() };
+            let reason = named.reason();
+            let joins = groups.last().is_some_and(|(_, last, _)| *last == reason) && detail.is_empty();
+            bytes += name.len() + 2 + if joins { 0 } else { reason.len() + 2 + detail.len() };
             if told > 0 && bytes > TEXT_BYTES {
                 break;
             }
             told += named.contexts;
             match groups.last_mut().filter(|_| joins) {
                 Some((names, _, _)) => *names += &format!(", {name}"),
-                None => groups.push((name, named.reason, detail)),
+                None => groups.push((name, reason, detail)),
             }
         }
-        let text =
-            |(names, reason, detail): &(String, ContextRefusal, String)| format!("{names}: {}{detail}", reason.text());
+        let text = |(names, reason, detail): &(String, &'static str, String)| format!("{names}: {reason}{detail}");
         f.write_str(&groups.iter().map(text).collect::<Vec<_>>().join("; "))?;
         match self.total() - told {
             0 => Ok(()),

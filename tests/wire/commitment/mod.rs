@@ -1,6 +1,7 @@
 //! Storage commitment: what the node says of an instance is so when it says it, and it says it to the one who asked, whatever happens meanwhile.
 
 mod modality;
+mod states;
 mod ways;
 
 use std::fs;
@@ -187,6 +188,9 @@ fn it_can_be_denied_by_a_rule_and_switched_off() {
         let context = answer.presentation_contexts.iter().find(|context| context.id == CONTEXT).unwrap();
         assert_ne!(context.reason, dicom_ul::pdu::PresentationContextResultReason::Acceptance);
         wire.release();
+    }
+    for node in [&off, &without_catalogue] {
+        node.logged(&["presentation contexts refused", "storage commitment is off"]);
     }
 }
 

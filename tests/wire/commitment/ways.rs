@@ -1,6 +1,9 @@
 //! The ways of a report, and peers that do not take it.
 
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use super::modality::{Listener, ask, of_ct, released, report, with_commitment};
 use super::{start_knowing, uid};
@@ -15,7 +18,7 @@ fn without_an_address_a_report_waits_until_the_peer_comes_again() {
     let (mut wire, _) = Wire::associate(node.address(), with_commitment());
     assert_eq!(ask(&mut wire, &of_ct("1.3.1", &[&uid(0)])), 0);
     wire.release();
-    node.logged(&["commitment report has an open association only"]);
+    node.logged(&["commitment report waits until the peer associates again"]);
     std::thread::sleep(Duration::from_millis(300));
     let (mut wire, _) = Wire::associate(node.address(), with_commitment());
     assert_eq!(report(&mut wire, Some(0)).transaction, "1.3.1");
@@ -67,4 +70,44 @@ fn a_peer_that_does_not_take_the_report_is_told_by_its_cause() {
     // Others are reported meanwhile.
     ask_and_leave("1.3.6");
     assert_eq!(listener.take(0).transaction, "1.3.6");
+}
+
+#[test]
+fn a_report_that_is_overdue_when_a_node_starts_is_sent_at_its_first_attempt() {
+    let listener = Listener::new();
+    let mut node = Node::start(&[]);
+    store(&node, 0..1);
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(ask(&mut wire, &of_ct("1.3.7", &[&uid(0)])), 0);
+    std::thread::sleep(Duration::from_millis(700)); // it is evaluated, and the association is not idle yet
+    node.signal(Signal::KILL);
+    node.wait();
+    let directory = tempfile::tempdir().unwrap();
+    let (kept, configuration) = (directory.path().join("storage"), directory.path().join("node.toml"));
+    fs::rename(node.storage(), &kept).unwrap();
+    fs::write(&configuration, listener.configuration()).unwrap();
+    let began = Instant::now();
+    let taking = listener.taking(0);
+    let next = Node::start_configured(&configuration, |storage| fs::rename(&kept, storage).unwrap());
+    let (_listener, report) = taking.join().unwrap();
+    assert_eq!(report.transaction, "1.3.7");
+    assert!(began.elapsed() < Duration::from_secs(20), "no attempt before it has failed");
+    let reported = next.logged(&["commitment reported", "1.3.7"]);
+    assert!(reported.contains("attempts=1"), "{reported}");
+}
+
+#[test]
+fn a_report_of_what_is_missing_goes_out_on_the_open_association_of_a_peer_with_an_address() {
+    let listener = Listener::new();
+    let (node, _directory) = start_knowing(&listener, "");
+    store(&node, 0..2);
+    fs::remove_file(node.storage().join("1.2.3/1.2.3.4/1.2.3.4.1.dcm")).unwrap();
+    for (transaction, missing) in [("1.3.8", uid(1)), ("1.3.9", uid(77))] {
+        let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+        assert_eq!(ask(&mut wire, &of_ct(transaction, &[&uid(0), &missing])), 0);
+        wire.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let report = report(&mut wire, Some(0));
+        assert_eq!((report.transaction.as_str(), report.failed), (transaction, vec![(missing, 0x0112)]));
+        wire.release();
+    }
 }

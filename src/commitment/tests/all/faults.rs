@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tidegate_commitment::{
-    Attempt, DESIGN, Error, Filter, NotAccepted, Outcome, Reader, Remedy, Requests, SCHEMA_VERSION,
+    Attempt, DESIGN, Error, Filter, NotAccepted, Outcome, Page, Reader, Remedy, Requests, SCHEMA_VERSION,
 };
 
 use super::support::{Fixture, T0, asked, check, directory, open, path_in, peer, references};
@@ -99,8 +99,8 @@ fn use_damaged(path: &Path) -> bool {
         Err(error) => errors.push(error),
     }
     if let Ok(mut reader) = Reader::open(path) {
-        for filter in [Filter::All, Filter::Pending, Filter::Failed] {
-            match reader.list(filter, None, 100) {
+        for filter in [Filter::All, Filter::Pending, Filter::GivenUp] {
+            match reader.list(Page { filter, limit: 100, ..Page::default() }) {
                 Ok(found) => {
                     errors.extend(found.iter().filter_map(|request| reader.references(request.id, 0, 1000).err()))
                 }

@@ -11,4 +11,5 @@ mod model;
 mod progress;
 mod pruning;
 mod reading;
+mod refusals;
 mod support;

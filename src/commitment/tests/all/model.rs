@@ -224,9 +224,9 @@ impl World {
                 prop_assert_eq!(result, 0);
                 (model.state, model.ended_ms) = (State::Reported, now_ms);
             }
-            Stands::Failed => {
+            Stands::GivenUp => {
                 prop_assert!(result > 0 && is_over);
-                (model.state, model.ended_ms) = (State::Failed, now_ms);
+                (model.state, model.ended_ms) = (State::GivenUp, now_ms);
             }
             Stands::Unknown => prop_assert!(false, "it waits for a report"),
         }
@@ -288,7 +288,7 @@ impl World {
         }
         let counts = requests.counts().unwrap();
         let count = |state| self.models.values().filter(|model| model.state == state).count() as u64;
-        let expected = (count(State::Received), count(State::Evaluated), count(State::Failed));
+        let expected = (count(State::Received), count(State::Evaluated), count(State::GivenUp));
         prop_assert_eq!((counts.received, counts.evaluated, counts.failed), expected);
         Ok(())
     }

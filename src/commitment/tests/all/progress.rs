@@ -71,7 +71,7 @@ fn a_report_is_tried_for_a_day_and_then_given_up() {
                 assert_eq!(fixture.due(at_ms), [id]);
                 now_ms = at_ms;
             }
-            stands => break assert_eq!(stands, Stands::Failed),
+            stands => break assert_eq!(stands, Stands::GivenUp),
         }
     }
     let tried_ms = now_ms - T0;
@@ -80,7 +80,7 @@ fn a_report_is_tried_for_a_day_and_then_given_up() {
     assert!((27 * SECOND..=33 * SECOND).contains(&waits[0]) && (54 * SECOND..=66 * SECOND).contains(&waits[1]));
     assert!(waits[6..].iter().all(|wait| (540 * SECOND..=600 * SECOND).contains(wait)), "{waits:?}");
     let request = fixture.requests.request(id).unwrap().unwrap();
-    assert_eq!((request.state, request.attempts), (State::Failed, waits.len() as u32 + 1));
+    assert_eq!((request.state, request.attempts), (State::GivenUp, waits.len() as u32 + 1));
     assert_eq!(request.last_comment, "ä".repeat(512));
     assert_eq!((fixture.requests.counts().unwrap().failed, fixture.due(now_ms * 2).len()), (1, 0));
 }
@@ -101,7 +101,7 @@ fn instances_are_waited_for_and_the_report_has_its_own_time() {
     assert!(!requests.wait(id, now_ms + 1, now_ms).unwrap(), "its outcome is known");
     let failed = Attempt::Failed { status: None, why: "away" };
     assert!(matches!(requests.record_attempt(id, failed, now_ms + 59 * SECOND).unwrap(), Stands::Again { .. }));
-    assert_eq!(requests.record_attempt(id, failed, now_ms + MINUTE).unwrap(), Stands::Failed);
+    assert_eq!(requests.record_attempt(id, failed, now_ms + MINUTE).unwrap(), Stands::GivenUp);
     // No wait is longer than ten minutes, whatever the caller says.
     let id = requests.accept(&asked(1, 2), references(1), now_ms).unwrap();
     assert!(requests.wait(id, i64::MAX, now_ms).unwrap());

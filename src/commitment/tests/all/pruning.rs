@@ -1,7 +1,7 @@
 //! What has ended is removed after its time, in steps; what is pending never is.
 
 use rusqlite::Connection;
-use tidegate_commitment::{Attempt, Filter, MAX_KEPT, Retried};
+use tidegate_commitment::{Attempt, MAX_KEPT, Page, Retried};
 
 use super::support::{DAY, Fixture, T0, asked, check, open, references};
 
@@ -27,7 +27,7 @@ fn after_thirty_days_what_has_ended_is_removed_in_small_steps() {
     // One that is half removed is seen by nobody.
     assert_eq!(fixture.requests.request(large).unwrap(), None);
     assert_eq!(fixture.requests.retry(large, now_ms).unwrap(), Retried::Unknown);
-    assert_eq!(fixture.reader().list(Filter::All, None, 100).unwrap().len(), 2);
+    assert_eq!(fixture.reader().list(Page { limit: 100, ..Page::default() }).unwrap().len(), 2);
     check(&fixture.path());
     // After a crash, it goes on.
     let path = fixture.path();

@@ -1,7 +1,7 @@
 //! The questions that people ask, and the views.
 
 use rusqlite::Connection;
-use tidegate_commitment::{Attempt, Counts, Error, Filter, Outcome, Reader};
+use tidegate_commitment::{Attempt, Counts, Error, Filter, Outcome, Page, Reader};
 
 use super::support::{Fixture, MISSING, SECOND, T0, directory, ids, path_in};
 
@@ -15,7 +15,7 @@ fn requests_are_listed_by_state_and_page_the_last_first() {
     let reported = fixture.evaluated(2, 2, T0);
     fixture.requests.record_attempt(reported, Attempt::Reported, T0).unwrap();
     let path = fixture.path();
-    let mut list = |filter, before, limit| ids(&reader.list(filter, before, limit).unwrap());
+    let mut list = |filter, before, limit| ids(&reader.list(Page { filter, before, limit, calling: None }).unwrap());
     let mut pending = received.clone();
     pending.push(evaluated);
     pending.reverse();
@@ -24,13 +24,13 @@ fn requests_are_listed_by_state_and_page_the_last_first() {
     assert_eq!(list(Filter::Pending, Some(pending[1]), 2), pending[2..4]);
     assert_eq!(list(Filter::All, None, 1), [reported]);
     assert_eq!(list(Filter::All, Some(received[0]), 1), []);
-    assert_eq!(list(Filter::Failed, None, 9), []);
+    assert_eq!(list(Filter::GivenUp, None, 9), []);
     let Fixture { directory: _directory, requests } = fixture;
     drop(requests);
     // With no time to retry, the next failure is the last.
     let mut requests = tidegate_commitment::Requests::open(&path, std::time::Duration::ZERO, T0).unwrap();
     requests.record_attempt(evaluated, Attempt::Failed { status: Some(0x0110), why: "away" }, T0).unwrap();
-    assert_eq!(list(Filter::Failed, None, 9), [evaluated]);
+    assert_eq!(list(Filter::GivenUp, None, 9), [evaluated]);
     let counts = Counts { received: 5, evaluated: 0, failed: 1, oldest_ms: Some(T0) };
     assert_eq!((reader.counts().unwrap(), requests.counts().unwrap()), (counts, counts));
     let request = reader.request(evaluated).unwrap().unwrap();
@@ -58,7 +58,7 @@ fn the_views_say_it_in_words() {
     assert_eq!(text, format!("{uid}.0 {class} committed; {uid}.1 {class} 0112; {uid}.2 {class} unknown"));
     fixture.requests.conclude(id, T0).unwrap();
     fixture.requests.record_attempt(id, Attempt::Failed { status: Some(0x0110), why: "away" }, T0).unwrap();
-    let sql = "SELECT transaction_uid, calling_ae_title, called_ae_title, address, association, received, state, instances, committed, refused,
+    let sql = "SELECT transaction_uid, calling_ae_title, called_ae_title, address, association, received, state, instances, committed, not_committed,
         evaluated, attempts, last_status, last_comment, ended, substr(next_attempt, 1, 16) FROM commitment_requests WHERE id = ?1";
     let row = db
         .query_row(sql, [id], |row| {
