@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(order("delete").read(now), Err(SearchError::Action));
         let with = OutboxOrder { since: Some("noon".to_owned()), ..order("add") };
         assert_eq!(with.read(now), Err(SearchError::Moment("since")));
-        let with = OutboxOrder { instance: Some("x".repeat(65)), ..order("add") };
+        let with = OutboxOrder { instance: Some("1/2".to_owned()), ..order("add") };
         assert_eq!(with.read(now), Err(SearchError::Instance));
         let with = OutboxOrder { study: Some("1.2".to_owned()), dead: true, ..order("drop") };
         assert_eq!(with.text(), "drop study=1.2 dead");

@@ -6,6 +6,8 @@ use crate::cli::text::{count, cut, safe, size};
 
 /// Columns of the name of a destination in a list.
 const NAME_COLUMNS: usize = 16;
+/// Columns of its AE title and address: a host may have 253 characters.
+const PEER_COLUMNS: usize = 60;
 
 /// A line for each destination, and a second with its peer and what is due.
 pub(super) fn destinations(found: &Destinations, width: usize) -> String {
@@ -26,7 +28,7 @@ pub(super) fn destinations(found: &Destinations, width: usize) -> String {
 
 fn described(row: &Destination) -> String {
     let parts = [
-        row.peer.as_ref().map(|peer| safe(peer)),
+        row.peer.as_ref().map(|peer| cut(&safe(peer), PEER_COLUMNS)),
         (row.is_configured == Some(false)).then(|| "NOT CONFIGURED: it keeps what it is owed".to_owned()),
         row.is_paused.then(|| "PAUSED".to_owned()),
         row.waiting_since.as_ref().map(|at| format!("waiting since {}", moment(at))),
