@@ -54,8 +54,15 @@ impl Gateway {
 
     /// Puts other tables in force.
     fn reload(&self, tables: &str) {
-        fs::write(&self.configuration, with_delivery(tables)).unwrap();
+        self.configure(&with_delivery(tables));
+    }
+
+    /// Puts another configuration in force.
+    fn configure(&self, text: &str) {
+        let before = self.node.log_text().matches("configuration reloaded").count();
+        fs::write(&self.configuration, text).unwrap();
         self.node.signal(Signal::HUP);
+        self.node.logged_times("configuration reloaded", before + 1);
     }
 
     /// What the catalogue has of the destination.
@@ -250,12 +257,16 @@ fn destinations_come_change_and_go_with_a_reload() {
     gateway.wait_for(3, 0);
     // Another address.
     gateway.reload(&second.destination("archive", ""));
-    gateway.node.logged_times("settings reloaded", 1);
     store(&gateway.node, 3..6);
     gateway.wait_for(6, 0);
     assert_eq!((first.received().len(), second.received().len()), (3, 3));
-    // It goes, and what it is owed stays.
-    gateway.reload(&first.destination("other", "").replace("[delivery]", ""));
-    let is_gone = eventually(|| second.open() == 0);
-    assert!(is_gone);
+    // It goes, and returns.
+    gateway.configure("[delivery]\nto = []\n");
+    assert!(eventually(|| second.open() == 0));
+    store(&gateway.node, 6..7);
+    gateway.reload(&first.destination("archive", ""));
+    store(&gateway.node, 7..9);
+    gateway.wait_for(8, 0);
+    assert_eq!((first.received().len(), second.received().len()), (5, 3));
+    assert!(!gateway.node.log_text().contains("child ended"));
 }
