@@ -51,7 +51,9 @@ pub mod supervision;
 mod sync;
 mod writer;
 
-pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState};
+pub use catalogue::state::{
+    CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState,
+};
 pub use commitment::state::{Call, CommitmentCondition, CommitmentState, ReportFailure};
 pub use committed::{Committed, Origin, Sink};
 pub use delivery::state::{DestinationPhase, DestinationState};
@@ -65,9 +67,9 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings, RetentionSettings,
+    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings,
     DestinationKind, DestinationSettings, DicomDestination, Hours, LiveSettings, MinimumRate, NodeSettings,
-    PeerSettings, RestartLimit, SupervisionSettings, Terms, Verify, WriterSettings,
+    PeerSettings, RestartLimit, RetentionSettings, SupervisionSettings, Terms, Verify, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;

@@ -106,7 +106,8 @@ impl<D: Disk> CatalogueActor<D> {
         let rest = self.keeper.has_memory().then(|| self.worked_at + REST);
         let retry_at = self.keeper.retry_at().unwrap_or(now);
         let work = if self.keeper.is_open() {
-            let work = [self.batch_due(now), self.keeper.works.due(now), self.retention_due()].into_iter().flatten().min();
+            let work =
+                [self.batch_due(now), self.keeper.works.due(now), self.retention_due()].into_iter().flatten().min();
             work.map(|work| work.max(retry_at))
         } else {
             Some(retry_at)
@@ -158,7 +159,8 @@ impl<D: Disk> CatalogueActor<D> {
             let others_wait = self.mailbox.depth() > 0 || self.shared.queue.waiting().0 >= BATCH;
             self.keeper.step(others_wait);
         }
-        let is_retention_due = is_due(self.retention_due()) && self.keeper.retry_at().is_none() && self.keeper.is_open();
+        let is_retention_due =
+            is_due(self.retention_due()) && self.keeper.retry_at().is_none() && self.keeper.is_open();
         if is_retention_due && let Some(retention) = &mut self.retention {
             let others_wait = self.mailbox.depth() > 0 || self.shared.queue.waiting().0 >= BATCH;
             retention.step(&mut self.keeper, others_wait);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tidegate_memory::{Holder, MemoryBudget, Stage};
+use tidegate_protocol::Invocation;
 use tidegate_protocol::commitment::Encoding;
 use tidegate_protocol::requestor::{Event, Proposal, ProposedContext, Role};
 use tidegate_protocol::syntaxes::STORAGE_COMMITMENT;
-use tidegate_protocol::Invocation;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 

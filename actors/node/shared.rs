@@ -192,7 +192,9 @@ impl Shared {
         let retention = catalogue::retention::Env {
             settings: Box::new(move || of_retention.get().retention),
             store: self.store.clone(),
-            are_awaited: Box::new(move |uids| requests.as_ref().map_or(Ok(vec![false; uids.len()]), |it| it.are_awaited(uids))),
+            are_awaited: Box::new(move |uids| {
+                requests.as_ref().map_or(Ok(vec![false; uids.len()]), |it| it.are_awaited(uids))
+            }),
             gauges: self.gauges.clone(),
         };
         let assumed: Assumed = Arc::new(move |calling, class| live.get().assumed_destinations(calling, class));

@@ -12,6 +12,7 @@ use crate::delivery::{DeliveryNote, Slot, notes};
 use crate::ids::{Ids, RecordIds, find_directory};
 use crate::place::{Bytes, Place, kept_name};
 use crate::record::{Record, State};
+use crate::times::Times;
 use tidegate_database::PackedUid;
 
 /// What a call of [`Catalogue::enter`](crate::Catalogue::enter) did.
@@ -61,20 +62,6 @@ struct Change {
     bytes: i64,
     gone: i64,
     times: Option<Times>,
-}
-
-/// When its first and its last instance were received.
-#[derive(Clone, Copy)]
-struct Times {
-    first_ms: i64,
-    last_ms: i64,
-}
-
-impl Times {
-    fn extend(times: Option<Self>, at_ms: i64) -> Self {
-        let Self { first_ms, last_ms } = times.unwrap_or(Self { first_ms: at_ms, last_ms: at_ms });
-        Self { first_ms: first_ms.min(at_ms), last_ms: last_ms.max(at_ms) }
-    }
 }
 
 /// The row of a file, as far as a record is held against it.

@@ -86,8 +86,13 @@ impl Catalogue {
     /// # Errors
     /// Any: see [`Error::remedy`]. A file that is damaged, newer, in use or another program's is left as it is.
     pub fn open(path: &Path, keeps_patients: bool) -> Result<Self, Error> {
-        let mut catalogue =
-            Self { file: Writer::open(&DESIGN, path)?, ids: Ids::default(), keeps_patients, delivery_changes: 0, stored_bytes: None };
+        let mut catalogue = Self {
+            file: Writer::open(&DESIGN, path)?,
+            ids: Ids::default(),
+            keeps_patients,
+            delivery_changes: 0,
+            stored_bytes: None,
+        };
         let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
         if !keeps_patients {
             catalogue.file.remove_set_aside()?;

@@ -20,6 +20,7 @@ mod reader;
 pub mod receipt;
 mod record;
 mod retention;
+mod times;
 
 pub use batch::Entered;
 pub use catalogue::{Again, Catalogue, Gap, News};
@@ -30,8 +31,8 @@ pub use delivery::{
 };
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, NotDelivered, Numbers, Reconciled, OriginRow, Page, Place, Reader,
-    Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
+    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, NotDelivered, Numbers, OriginRow, Page, Place,
+    Reader, Reconciled, Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
 pub use retention::{Releasable, Sweep};

@@ -96,7 +96,12 @@ impl Catalogue {
     ///
     /// # Errors
     /// Those of a question.
-    pub fn releasable(&self, sweep: &mut Sweep, before_ms: i64, limit: usize) -> std::result::Result<Vec<Releasable>, Error> {
+    pub fn releasable(
+        &self,
+        sweep: &mut Sweep,
+        before_ms: i64,
+        limit: usize,
+    ) -> std::result::Result<Vec<Releasable>, Error> {
         let damaged = || DESIGN.corrupt(self.path(), "an instance has no valid uid");
         let found = next_files(self.connection(), sweep, before_ms, limit).map_err(DESIGN.sqlite(self.path()))?;
         found.into_iter().map(|file| file.ok_or_else(damaged)).collect()
@@ -189,9 +194,8 @@ fn next_files(db: &Connection, sweep: &mut Sweep, before_ms: i64, limit: usize) 
 
 fn next_study(db: &Connection, after: (i64, i64), before_ms: i64) -> Result<Option<Study>> {
     let sql = "SELECT id, last_ms, uid, patient_id FROM study WHERE (last_ms, id) > (?1, ?2) AND last_ms <= ?3 ORDER BY last_ms, id LIMIT 1";
-    let study = |row: &Row<'_>| {
-        Ok(Study { id: row.get(0)?, last_ms: row.get(1)?, uid: row.get(2)?, patient_id: row.get(3)? })
-    };
+    let study =
+        |row: &Row<'_>| Ok(Study { id: row.get(0)?, last_ms: row.get(1)?, uid: row.get(2)?, patient_id: row.get(3)? });
     db.prepare_cached(sql)?.query_row((after.0, after.1, before_ms), study).optional()
 }
 
@@ -231,7 +235,8 @@ fn left_behind(db: &Connection, limit: usize) -> Result<Vec<Option<Releasable>>>
     let mut statement = db.prepare_cached(sql)?;
     let files = statement.query_map([limit as i64], |row| {
         let series: i64 = row.get(1)?;
-        let (study, patient) = db.prepare_cached(of_series)?.query_row([series], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (study, patient) =
+            db.prepare_cached(of_series)?.query_row([series], |row| Ok((row.get(0)?, row.get(1)?)))?;
         read(row, study, patient)
     })?;
     files.collect()

@@ -15,7 +15,6 @@ mod commitment;
 mod compose;
 mod criteria;
 mod delivery;
-mod retention;
 #[cfg(test)]
 mod effect_tests;
 mod human;
@@ -29,6 +28,7 @@ mod problem;
 mod read;
 mod reference;
 mod removed;
+mod retention;
 mod secret;
 mod settings;
 mod sources;

@@ -7,11 +7,11 @@ use tidegate_catalogue::{Error, Reader, Reconciled};
 use super::{text, work};
 use crate::admin::catalogue::model::WorkProgress;
 use crate::admin::catalogue::state::CatalogueWork;
+use crate::cli::Exit;
 use crate::cli::output::{self, show};
 use crate::cli::reach::Reach;
 use crate::cli::table::wrapped;
 use crate::cli::text::{count, safe};
-use crate::cli::Exit;
 
 /// `tidegate reconcile`
 #[derive(Debug, Args)]
@@ -66,7 +66,9 @@ struct NotDelivered {
 pub(in crate::cli) fn reconcile(args: ReconcileArgs) -> Exit {
     let ReconcileArgs { reach, json } = args;
     if !reach.is_of_a_root() {
-        output::complain("the file of the catalogue is read beside the node: give --config or --storage, and not --socket");
+        output::complain(
+            "the file of the catalogue is read beside the node: give --config or --storage, and not --socket",
+        );
         return Exit::Misused;
     }
     let path = match reach.settings() {
@@ -114,13 +116,21 @@ fn with_deliveries(reader: &mut Reader, files: WorkProgress) -> Result<Reconcili
         destination: one.destination,
         state: if one.is_dead { "dead" } else { "missing" },
     });
-    Ok(Reconciliation { differences, destinations, dead, missing: found.missing, not_delivered: not_delivered.collect(), files })
+    Ok(Reconciliation {
+        differences,
+        destinations,
+        dead,
+        missing: found.missing,
+        not_delivered: not_delivered.collect(),
+        files,
+    })
 }
 
 fn of_text(found: &Reconciliation, width: usize) -> String {
     let mut out = text::done(&found.files, width);
     for Destination { name, delivered, waiting, retrying, dead } in &found.destinations {
-        let line = format!("{}: {delivered} delivered, {waiting} waiting, {retrying} tried again, {dead} dead", safe(name));
+        let line =
+            format!("{}: {delivered} delivered, {waiting} waiting, {retrying} tried again, {dead} dead", safe(name));
         out += &wrapped("", &line, width);
     }
     for NotDelivered { sop_instance_uid, destination, state } in &found.not_delivered {

@@ -22,8 +22,8 @@ use std::path::Path;
 
 pub use rustix::io::Errno;
 
-pub(crate) use self::linux::{file_size_limit, send_file};
 pub use self::linux::reports_failed_write_back;
+pub(crate) use self::linux::{file_size_limit, send_file};
 pub(crate) use self::pages::{PAGE_BYTES, Pages};
 
 pub(crate) const NS_PER_MS: i64 = 1_000_000;

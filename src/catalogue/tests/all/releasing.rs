@@ -58,7 +58,11 @@ fn whole_studies_go_that_were_delivered_the_oldest_first() {
     assert_eq!((&*file.study_uid, file.patient_id.as_deref(), file.bytes), ("1.2.3", Some("P00003"), 1000));
     let seen = Seen { bytes: 1000, modified_ns: 0, digest: Some(1) };
     assert!(file.is(&seen));
-    for other in [Seen { bytes: 999, ..seen }, Seen { digest: Some(2), ..seen }, Seen { digest: None, modified_ns: LATER, ..seen }] {
+    for other in [
+        Seen { bytes: 999, ..seen },
+        Seen { digest: Some(2), ..seen },
+        Seen { digest: None, modified_ns: LATER, ..seen },
+    ] {
         assert!(!file.is(&other), "{other:?}");
     }
 }
@@ -84,7 +88,10 @@ fn what_is_owed_or_dead_or_was_dropped_stays() {
 #[test]
 fn a_duty_that_comes_in_between_keeps_the_file() {
     let mut fixture = Fixture::new();
-    fixture.catalogue.enter(&[record_to(1, 1, 1, &["a"]), record_to(1, 1, 2, &["a"]), record_to(2, 1, 1, &["a"])]).unwrap();
+    fixture
+        .catalogue
+        .enter(&[record_to(1, 1, 1, &["a"]), record_to(1, 1, 2, &["a"]), record_to(2, 1, 1, &["a"])])
+        .unwrap();
     fixture.settle("a", &DELIVERED);
     let files = all(&fixture.catalogue, LATER, 10);
     assert_eq!(files.len(), 3);
