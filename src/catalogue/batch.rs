@@ -365,14 +365,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Forgets that a file is about to be removed. Whether it was.
+    /// Forgets that a file is about to be removed. Whether it was: a node may have ended between the removal and its note.
     pub(crate) fn stop_releasing(&mut self, instance: i64) -> Result<bool> {
-        let sql = "DELETE FROM releasing WHERE instance = ?1";
-        Ok(self.db.prepare_cached(sql)?.execute([instance])? > 0)
+        Ok(self.db.prepare_cached("DELETE FROM releasing WHERE instance = ?1")?.execute([instance])? > 0)
     }
 
     fn end(&mut self, known: &Known, state: State, at_ms: i64) -> Result<()> {
-        // The node may have ended between the removal and its note.
         let state = if self.stop_releasing(known.id)? { State::Released } else { state };
         let sql = "UPDATE instance SET state = ?2, ended_ms = ?3 WHERE id = ?1";
         self.db.prepare_cached(sql)?.execute((known.id, state.number(), at_ms))?;
