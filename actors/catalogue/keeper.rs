@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_catalogue::catch_up::{DifferenceKind, Disk};
-use tidegate_catalogue::{Catalogue, DESIGN, Error, News, Releasable, Remedy, set_aside};
+use tidegate_catalogue::{Catalogue, DESIGN, Error, News, Remedy, set_aside};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::StoreError;
 use tracing::{error, info, warn};
@@ -31,7 +31,7 @@ pub(crate) type RootId = Box<dyn Fn() -> Result<(u64, PathBuf), StoreError> + Se
 
 /// The owner of the file.
 pub(super) struct Keeper<D: Disk> {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     file: Option<Catalogue>,
     memory: WorkMemory,
     /// The limit of its page cache.
@@ -248,23 +248,6 @@ impl<D: Disk> Keeper<D> {
     pub(super) fn has_everything(&self) -> bool {
         let is_current = self.shared.figures.seen.lock().is_current();
         is_current && self.unnoted.is_empty() && !self.shared.queue.has_missed() && self.works.is_idle()
-    }
-
-    /// Counts files that were removed.
-    pub(super) fn note_removed(&self, files: &[&Releasable]) {
-        let figures = &self.shared.figures;
-        figures.deleted_files.add(files.len() as u64);
-        figures.deleted_bytes.add(files.iter().map(|file| file.bytes).sum());
-    }
-
-    /// Counts a file that could not be removed.
-    pub(super) fn note_not_removed(&self) {
-        self.shared.figures.not_deleted.add(1);
-    }
-
-    /// Notes whether there are too many bytes of files of which none may go.
-    pub(super) fn note_blocked(&self, is_blocked: bool) {
-        self.shared.figures.seen.lock().is_retention_blocked = is_blocked;
     }
 
     /// Does a step of the work on the whole catalogue. `others_wait`: so do instances or records.

@@ -154,9 +154,10 @@ impl Retention {
             let is_gone = may_go && self.is_removed(keeper, file, removal);
             if is_gone { &mut released } else { &mut kept }.push(file);
         }
-        keeper.note_removed(&released);
-        (self.files, self.bytes) =
-            (self.files + released.len() as u64, self.bytes + released.iter().map(|file| file.bytes).sum::<u64>());
+        let (files, bytes) = (released.len() as u64, released.iter().map(|file| file.bytes).sum::<u64>());
+        keeper.shared.figures.deleted_files.add(files);
+        keeper.shared.figures.deleted_bytes.add(bytes);
+        (self.files, self.bytes) = (self.files + files, self.bytes + bytes);
         audit(&self.env.gauges, &released);
         keeper.attempt(|file, _| file.end_release(&released, &kept, now_ms()))
     }
@@ -179,19 +180,14 @@ impl Retention {
             modified_ns: looked.modified_ns,
             digest: looked.recorded.map(|recorded| recorded.digest.value()),
         };
-        match removal.remove(|looked| file.is(&seen(looked))) {
-            Ok(Removed::Removed | Removed::Gone) => true,
-            Ok(Removed::Other) => {
-                keeper.note_not_removed();
-                warn_of(&file.path, "it is not the file that was stored");
-                false
-            }
-            Err(error) => {
-                keeper.note_not_removed();
-                warn_of(&file.path, &error.to_string());
-                false
-            }
-        }
+        let reason = match removal.remove(|looked| file.is(&seen(looked))) {
+            Ok(Removed::Removed | Removed::Gone) => return true,
+            Ok(Removed::Other) => "it is not the file that was stored".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        keeper.shared.figures.not_deleted.add(1);
+        warn_of(&file.path, &reason);
+        false
     }
 
     fn end_sweep<D: Disk>(&mut self, keeper: &Keeper<D>, is_blocked: bool) {
@@ -204,12 +200,10 @@ impl Retention {
 
     fn show<D: Disk>(&mut self, keeper: &Keeper<D>, is_blocked: bool) {
         if is_blocked && !self.is_blocked {
-            warn!(
-                "stored files have more bytes than retention.max_bytes, and none of them may be deleted: they are not delivered"
-            );
+            warn!("stored files have more bytes than retention.max_bytes, and none of them may be deleted now");
         }
         self.is_blocked = is_blocked;
-        keeper.note_blocked(is_blocked);
+        keeper.shared.figures.seen.lock().is_retention_blocked = is_blocked;
     }
 }
 

@@ -10,6 +10,7 @@ use crate::delivery::duties::Duties;
 use crate::ids::{Ids, RecordIds, find_directory};
 use crate::place::{Bytes, Place, kept_name};
 use crate::record::{Record, State};
+use crate::times::Times;
 use tidegate_database::PackedUid;
 
 /// What a call of [`Catalogue::enter`](crate::Catalogue::enter) did.
@@ -59,20 +60,6 @@ struct Change {
     bytes: i64,
     gone: i64,
     times: Option<Times>,
-}
-
-/// When its first and its last instance were received.
-#[derive(Clone, Copy)]
-struct Times {
-    first_ms: i64,
-    last_ms: i64,
-}
-
-impl Times {
-    fn extend(times: Option<Self>, at_ms: i64) -> Self {
-        let Self { first_ms, last_ms } = times.unwrap_or(Self { first_ms: at_ms, last_ms: at_ms });
-        Self { first_ms: first_ms.min(at_ms), last_ms: last_ms.max(at_ms) }
-    }
 }
 
 /// The row of a file, as far as a record is held against it.
@@ -298,14 +285,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Forgets that a file is about to be removed. Whether it was.
+    /// Forgets that a file is about to be removed. Whether it was: a node may have ended between the removal and its note.
     pub(crate) fn stop_releasing(&mut self, instance: i64) -> Result<bool> {
-        let sql = "DELETE FROM releasing WHERE instance = ?1";
-        Ok(self.db.prepare_cached(sql)?.execute([instance])? > 0)
+        Ok(self.db.prepare_cached("DELETE FROM releasing WHERE instance = ?1")?.execute([instance])? > 0)
     }
 
     fn end(&mut self, known: &Known, state: State, at_ms: i64) -> Result<()> {
-        // The node may have ended between the removal and its note.
         let state = if self.stop_releasing(known.id)? { State::Released } else { state };
         let sql = "UPDATE instance SET state = ?2, ended_ms = ?3 WHERE id = ?1";
         self.db.prepare_cached(sql)?.execute((known.id, state.number(), at_ms))?;

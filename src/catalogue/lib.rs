@@ -20,6 +20,7 @@ mod reader;
 pub mod receipt;
 mod record;
 mod retention;
+mod times;
 
 pub use batch::Entered;
 pub use catalogue::{Again, Catalogue, Gap, News};
