@@ -112,7 +112,9 @@ fn a_peer_that_cannot_be_reached_is_called_once_for_all_of_its_requests() {
     let (node, _directory) = start_knowing(&listener, "");
     store(&node, 0..1);
     ask_and_leave(&node, &["1.3.20", "1.3.21", "1.3.22"]);
-    drop(listener.associated(true));
+    let mut wire = listener.associated(true);
+    report(&mut wire, None);
+    drop(wire);
     node.logged(&["commitment report failed, and is tried again"]);
     assert!(listener.is_quiet_for(Duration::from_secs(4)), "each is tried for itself");
     // One that asks now may be there again, and then it is told the rest at its next attempt, or when it comes.
