@@ -112,9 +112,13 @@ fn a_peer_that_cannot_be_reached_is_called_once_for_all_of_its_requests() {
     let listener = Listener::new();
     let (node, _directory) = start_knowing(&listener, "");
     store(&node, 0..1);
-    ask_and_leave(&node, &["1.3.20", "1.3.21", "1.3.22"]);
-    drop(listener.associated(true));
+    ask_and_leave(&node, &["1.3.20", "1.3.21", "1.3.22", "1.3.24", "1.3.25", "1.3.26"]);
+    let mut wire = listener.associated(true);
+    report(&mut wire, None);
+    drop(wire);
     node.logged(&["commitment report failed, and is tried again"]);
+    // One that was about to go out on the association that ended is called for itself.
+    listener.is_quiet_for(Duration::from_secs(2));
     assert!(listener.is_quiet_for(Duration::from_secs(4)), "each is tried for itself");
     // One that asks now may be there again, and then it is told the rest at its next attempt, or when it comes.
     ask_and_leave(&node, &["1.3.23"]);
