@@ -51,6 +51,7 @@ pub mod supervision;
 mod sync;
 mod writer;
 
+pub use catalogue::orders::{DeliveryOrder, NotOrdered, Ordered};
 pub use catalogue::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, Work, WorkState};
 pub use commitment::state::{Call, CommitmentCondition, CommitmentState, ReportFailure};
 pub use committed::{Committed, Origin, Sink};

@@ -91,6 +91,7 @@ impl<D: Disk> CatalogueActor<D> {
                 () = sleep => {}
                 () = self.shared.queue.arrived() => {}
                 () = self.shared.notes.arrived.notified() => {}
+                () = self.shared.orders.arrived.notified() => {}
                 () = self.shared.asked() => return,
             }
         }
@@ -101,7 +102,8 @@ impl<D: Disk> CatalogueActor<D> {
         let rest = self.keeper.has_memory().then(|| self.worked_at + REST);
         let retry_at = self.keeper.retry_at().unwrap_or(now);
         let work = if self.keeper.is_open() {
-            let work = [self.batch_due(now), self.keeper.works.due(now)].into_iter().flatten().min();
+            let ordered = self.shared.orders.wait().then_some(now);
+            let work = [self.batch_due(now), self.keeper.works.due(now), ordered].into_iter().flatten().min();
             work.map(|work| work.max(retry_at))
         } else {
             Some(retry_at)
@@ -144,6 +146,10 @@ impl<D: Disk> CatalogueActor<D> {
             self.keeper.enter();
         }
         // After a failure, everything waits.
+        if self.shared.orders.wait() && self.keeper.retry_at().is_none() && self.keeper.is_open() {
+            self.keeper.obey();
+            self.worked_at = Instant::now();
+        }
         if is_step_due && self.keeper.retry_at().is_none() && self.keeper.is_open() {
             let others_wait = self.mailbox.depth() > 0 || self.shared.queue.waiting().0 >= BATCH;
             self.keeper.step(others_wait);

@@ -2,17 +2,14 @@
 //! with the process: what was not noted is delivered again.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use parking_lot::Mutex;
 use tidegate_catalogue::DeliveryNote;
-use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tidegate_memory::{MemoryBudget, Stage};
+use tokio::sync::{oneshot, watch};
 
+use super::notes::Call;
 use super::shared::Shared;
 
-/// Calls that may wait for the catalogue. Others wait before they lease anything.
-const MAX_CALLS: usize = 64;
 /// Notes of one call.
 pub(crate) const MAX_NOTES: usize = 512;
 /// What the texts of a note take, about.
@@ -27,70 +24,6 @@ pub(crate) enum NotNoted {
     /// The node ends.
     #[error("the catalogue has ended")]
     Ended,
-}
-
-/// Notes of one call.
-pub(super) struct Call {
-    pub(super) notes: Vec<DeliveryNote>,
-    answer: oneshot::Sender<()>,
-    _lease: MemoryLease,
-}
-
-impl Call {
-    /// They are durable.
-    pub(super) fn done(self) {
-        let _ = self.answer.send(()); // nobody may wait any more
-    }
-}
-
-/// The notes that wait, and the news of deliveries.
-pub(super) struct Notes {
-    waiting: Mutex<Waiting>,
-    places: Semaphore,
-    pub(super) arrived: Notify,
-    changed: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    calls: Vec<Call>,
-    since: Option<Instant>,
-    is_closed: bool,
-}
-
-impl Notes {
-    pub(super) fn new() -> Self {
-        Self {
-            waiting: Mutex::default(),
-            places: Semaphore::new(MAX_CALLS),
-            arrived: Notify::new(),
-            changed: watch::Sender::new(0),
-        }
-    }
-
-    /// Since when notes wait.
-    pub(super) fn since(&self) -> Option<Instant> {
-        self.waiting.lock().since
-    }
-
-    /// Takes all that wait.
-    pub(super) fn take(&self) -> Vec<Call> {
-        let mut waiting = self.waiting.lock();
-        waiting.since = None;
-        std::mem::take(&mut waiting.calls)
-    }
-
-    /// A transaction has changed deliveries.
-    pub(super) fn tick(&self) {
-        self.changed.send_modify(|count| *count += 1);
-    }
-
-    /// Drops what waits, at the end of the node.
-    pub(super) fn close(&self) {
-        self.waiting.lock().is_closed = true;
-        self.places.close();
-        drop(self.take());
-    }
 }
 
 /// For those who deliver.
@@ -118,16 +51,10 @@ impl Deliveries {
         let holder = self.budget.open_account("deliveries");
         let lease = holder.lease(Stage::Catalogue, bytes as u64).map_err(|_| NotNoted::NoMemory)?;
         let (answer, answered) = oneshot::channel();
-        let call = Call { notes, answer, _lease: lease };
-        {
-            let mut waiting = of_deliveries.waiting.lock();
-            if waiting.is_closed {
-                return Err(NotNoted::Ended);
-            }
-            waiting.since.get_or_insert_with(Instant::now);
-            waiting.calls.push(call);
+        let call = Call { notes, answer, lease };
+        if !of_deliveries.push(call) {
+            return Err(NotNoted::Ended);
         }
-        of_deliveries.arrived.notify_one();
         answered.await.map_err(|_| NotNoted::Ended)
     }
 

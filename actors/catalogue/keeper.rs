@@ -12,8 +12,8 @@ use tidegate_memory::MemoryBudget;
 use tidegate_storage::StoreError;
 use tracing::{error, info, warn};
 
-use super::deliveries::Call;
 use super::memory::{IsMeasured, WorkMemory};
+use super::notes::Call;
 use super::queue::{BATCH, Batch, Cause};
 use super::shared::{Shared, Trouble};
 use super::state::{LastBatch, OpenGap, Work, WorkState};
@@ -46,7 +46,7 @@ pub(super) struct Keeper<D: Disk> {
     /// Gaps noted so far.
     gaps: u64,
     /// Transactions of the open file so far that have changed deliveries.
-    delivery_changes: u64,
+    delivery_changes: Option<u64>,
     retry_at: Option<Instant>,
     pause: Duration,
     set_aside_at: Option<Instant>,
@@ -72,7 +72,7 @@ impl<D: Disk> Keeper<D> {
             pending_notes: Vec::new(),
             unnoted: Vec::new(),
             gaps: 0,
-            delivery_changes: 0,
+            delivery_changes: None,
             retry_at: None,
             pause: FIRST_PAUSE,
             set_aside_at: None,
@@ -128,8 +128,8 @@ impl<D: Disk> Keeper<D> {
                 let mut seen = self.shared.figures.seen.lock();
                 (seen.is_partial, seen.is_uncertain, seen.bytes) = (!is_complete, true, bytes);
                 drop(seen);
-                (self.file, self.cache_bytes, self.delivery_changes) = (Some(file), 0, 0);
-                self.shared.notes.tick();
+                (self.file, self.cache_bytes, self.delivery_changes) = (Some(file), 0, None);
+                self.tell_deliveries();
                 self.works.want(Work::Changes);
                 self.succeeded();
             }
@@ -285,10 +285,7 @@ impl<D: Disk> Keeper<D> {
             call(&mut file, &mut keeper.works)
         });
         self.file = Some(file);
-        let changes = self.file.as_ref().map_or(0, Catalogue::delivery_changes);
-        if std::mem::replace(&mut self.delivery_changes, changes) != changes {
-            self.shared.notes.tick();
-        }
+        self.tell_deliveries();
         match result {
             Ok(value) => {
                 self.succeeded();
@@ -298,6 +295,28 @@ impl<D: Disk> Keeper<D> {
                 self.failed(&error);
                 None
             }
+        }
+    }
+
+    /// Does a part of the first order of an operator.
+    pub(super) fn obey(&mut self) {
+        let Some(mut order) = self.shared.orders.take() else { return };
+        match self.attempt(|file, _| order.step(file)) {
+            Some(true) => order.done(),
+            Some(false) | None => self.shared.orders.put_back(order),
+        }
+    }
+
+    /// Tells those who deliver, and observers, if deliveries have changed.
+    fn tell_deliveries(&mut self) {
+        let Some(file) = &self.file else { return };
+        let changes = Some(file.delivery_changes());
+        if std::mem::replace(&mut self.delivery_changes, changes) != changes {
+            // Without the rows, the former ones are told; the next change tells more.
+            if let Ok(destinations) = file.destinations() {
+                self.shared.figures.seen.lock().destinations = destinations;
+            }
+            self.shared.notes.tick();
         }
     }
 

@@ -5,6 +5,8 @@
 //! | [`sink`] | hears of each committed instance, on the thread of its writer |
 //! | [`record`] | what an event says of an instance |
 //! | [`deliveries`] | notes about deliveries, for those who deliver |
+//! | [`notes`] | notes about deliveries that wait to be entered |
+//! | [`orders`] | what operators order about deliveries |
 //! | [`queue`] | the records that wait to be entered: bounded, leased, and counted when they do not fit |
 //! | [`actor`] | the supervised child: one transaction a batch, and catch-up between the batches |
 //! | [`keeper`] | the open file, and what is done about each of its errors |
@@ -23,7 +25,9 @@ pub(crate) mod deliveries;
 mod disk;
 mod keeper;
 mod memory;
+mod notes;
 pub mod offline;
+pub mod orders;
 mod queue;
 mod record;
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
+use tidegate_catalogue::DestinationRow;
 use tidegate_memory::MemoryBudget;
 use tokio::sync::Notify;
 
-use super::deliveries::Notes;
+use super::notes::Notes;
+use super::orders::Orders;
 use super::queue::{CAPACITY, Queue};
 use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, WorkState};
 use super::work::Numbers;
@@ -23,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) settings: CatalogueSettings,
     pub(super) queue: Arc<Queue>,
     pub(super) notes: Notes,
+    pub(crate) orders: Orders,
     pub(super) figures: Figures,
     /// Each with the number that its work gets, or a higher one.
     asked: Mutex<Vec<(CatalogueRequest, u64)>>,
@@ -53,6 +56,8 @@ pub(super) struct Seen {
     pub(super) work: Option<WorkState>,
     pub(super) last_check: Option<WorkState>,
     pub(super) bytes: u64,
+    /// The destinations, as the last change of a delivery has left them.
+    pub(super) destinations: Vec<DestinationRow>,
     /// Since when the child has been in a call of the file.
     pub(super) calling: Option<Instant>,
 }
@@ -97,6 +102,7 @@ impl Shared {
             settings,
             queue: Queue::new(budget.clone()),
             notes: Notes::new(),
+            orders: Orders::default(),
             figures,
             asked: Mutex::default(),
             numbers: Numbers::default(),
@@ -126,6 +132,11 @@ impl Shared {
             last_check: seen.last_check.clone(),
             bytes: seen.bytes,
         }
+    }
+
+    /// The destinations and what they are owed.
+    pub(crate) fn destinations(&self) -> Vec<DestinationRow> {
+        self.figures.seen.lock().destinations.clone()
     }
 
     /// The durations of the transactions of batches.
@@ -163,6 +174,7 @@ impl Shared {
     /// Drops the records and notes that wait, at the end of the node.
     pub(crate) fn clear(&self) {
         self.notes.close();
+        self.orders.clear();
         self.queue.clear();
     }
 }

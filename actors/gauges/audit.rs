@@ -157,6 +157,8 @@ pub enum Operation {
     Profile,
     /// Had this request for storage commitment reported now.
     RetryCommitment(i64),
+    /// Changed deliveries: what was done, in words.
+    Deliveries(String),
 }
 
 impl AuditEvent {

@@ -21,6 +21,7 @@ pub mod audit;
 mod audit_queries;
 pub mod audit_queue;
 pub mod counters;
+mod deliveries;
 pub mod ended;
 mod eviction;
 pub mod history;

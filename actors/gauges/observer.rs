@@ -35,7 +35,7 @@ use crate::supervision::status::{ChildState, ChildStatus};
 
 /// A view of the running node, for any thread.
 #[derive(Clone, Debug)]
-pub struct Observer(Arc<Shared>);
+pub struct Observer(pub(super) Arc<Shared>);
 
 impl Observer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {

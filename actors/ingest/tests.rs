@@ -59,8 +59,7 @@ impl Sink for Heard {
 }
 
 fn origin() -> Origin {
-    let peer = "127.0.0.1:104".parse().unwrap();
-    Origin::new(0, peer, "CHANNEL".to_owned(), Some("channels".to_owned()))
+    Origin::new(0, ([127, 0, 0, 1], 104).into(), "CHANNEL".to_owned(), Some("channels".to_owned()))
 }
 
 /// The error of a source that did not store an instance.

@@ -19,6 +19,7 @@ use super::ended::EndedAssociation;
 use super::guard::Trust;
 use super::metrics;
 use super::model::{Association, Drain, Second, Status};
+use super::outbox::http as outbox;
 use super::ready::Readiness;
 use super::response::{complain, json};
 use super::storage::{ANSWER_TIME, GLANCE};
@@ -94,6 +95,9 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/commitments", vec![(Method::GET, web::get().to(commitment::page))]),
         ("/api/commitments/{id}", vec![(Method::GET, web::get().to(commitment::one))]),
         ("/api/commitments/{id}/retry", vec![(Method::POST, web::post().to(commitment::retry))]),
+        ("/api/destinations", vec![(Method::GET, web::get().to(outbox::destinations))]),
+        ("/api/outbox", vec![(Method::GET, web::get().to(outbox::page))]),
+        ("/api/outbox/{destination}", vec![(Method::POST, web::post().to(outbox::order))]),
         ("/api/config", vec![(Method::GET, web::get().to(config))]),
         ("/api/loglevel", vec![(Method::GET, web::get().to(log_level)), (Method::PUT, web::put().to(set_log_level))]),
         (

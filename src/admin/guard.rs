@@ -31,9 +31,9 @@ pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// Routes for operators only: they show the memory of the process, and patients.
-const OF_OPERATORS: [&str; 4] = ["/debug/", "/api/studies", "/api/instances", "/api/commitments"];
+const OF_OPERATORS: [&str; 5] = ["/debug/", "/api/studies", "/api/instances", "/api/commitments", "/api/outbox"];
 /// Answers that consist of names of peers or of paths. Guests of the loopback address do not get them.
-const NOT_FOR_GUESTS: [&str; 2] = ["/api/memory", "/api/config"];
+const NOT_FOR_GUESTS: [&str; 3] = ["/api/memory", "/api/config", "/api/destinations"];
 
 /// Security headers: no foreign sources, no frames, no forms, no type sniffing, no caching.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -322,6 +322,8 @@ mod tests {
             ("/api/instances/1.2", Err(Refusal::Token), Err(Refusal::Role)),
             ("/api/commitments", Err(Refusal::Token), Err(Refusal::Role)),
             ("/api/commitments/1", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/outbox", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/destinations", Err(Refusal::Token), Ok(Trust::Reader)),
         ] {
             assert_eq!(judged(None, None, Method::GET, path, &[]), guest, "{path}");
             assert_eq!(judged(None, Some(Role::Read), Method::GET, path, &[]), reader, "{path}");

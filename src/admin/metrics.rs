@@ -16,6 +16,7 @@ use tidegate_storage::{Durability, Outcome};
 
 use super::catalogue_figures as catalogue;
 use super::commitment::figures as commitment;
+use super::outbox::figures as outbox;
 use super::page::{BYTES, Page, SECONDS};
 use super::storage::Sight;
 use super::system;
@@ -66,7 +67,8 @@ impl Collector for Figures {
         system::control_group(page)?;
         self.storage(page)?;
         catalogue::figures(&self.observer, page)?;
-        commitment::figures(&self.observer, page)
+        commitment::figures(&self.observer, page)?;
+        outbox::figures(&self.observer, page)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`api`], [`response`] | the routes, and answers in JSON |
 //! | [`catalogue`] | which studies and instances are stored |
 //! | [`commitment`] | the requests of storage commitment |
+//! | [`outbox`] | the deliveries to destinations |
 //! | [`queries`] | questions to the files of both: how many, and what they lease |
 //! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
@@ -20,6 +21,7 @@
 //! | [`leases`] | the memory of requests and responses |
 //! | [`socket`], [`socket_path`], [`wire`] | the socket that the command line connects to |
 
+mod allocation;
 mod api;
 pub(crate) mod catalogue;
 mod catalogue_figures;
@@ -35,6 +37,7 @@ mod leases;
 mod metrics;
 pub(crate) mod model;
 mod operators;
+pub(crate) mod outbox;
 mod own_token;
 mod page;
 mod places;
@@ -68,6 +71,7 @@ use catalogue::readers::Readers;
 use commitment::readers::Requests;
 use events::Events;
 use leases::Leases;
+use outbox::readers::Deliveries;
 use own_token::OwnToken;
 use queries::Queries;
 use storage::StorageWatch;
@@ -148,11 +152,12 @@ impl Admin {
             let leases = Leases::new(account.clone());
             let queries = Queries::new(account);
             let readers = Readers::new(observer.clone(), queries.clone());
-            let requests = Requests::new(observer.clone(), queries);
+            let requests = Requests::new(observer.clone(), queries.clone());
+            let deliveries = Deliveries::new(observer.clone(), queries);
             let storage = StorageWatch::new(observer.clone());
             let events = Events::new(leases.clone());
             let steering = self.steering.clone();
-            let surface = Surface { observer, storage, events, steering, leases, readers, requests };
+            let surface = Surface { observer, storage, events, steering, leases, readers, requests, deliveries };
             let doors = self.doors.subscribe();
             let own_token = own_token.clone();
             Box::pin(async move {

@@ -17,28 +17,24 @@ use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::gauges::ended::KEPT;
 use tidegate_actors::patience::within;
 use tidegate_actors::{Observer, Service};
-use tidegate_memory::allocator::AllocatorError;
-use tidegate_memory::arenas::AllocatorDetail;
-use tidegate_memory::cgroup::{self, GroupMemory, Resource};
-use tidegate_memory::process::ProcessFigures;
 use tidegate_memory::profile::Recording;
-use tidegate_memory::{AllocatorStatistics, Holder, MemoryLease, Stage, allocator};
+use tidegate_memory::{Holder, MemoryLease, Stage};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
+use super::allocation::{allocator_detail, answer_or_error, purge};
 use super::catalogue::readers::Readers;
 use super::commitment::readers::Requests;
 use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status};
+use super::outbox::readers::Deliveries;
 use super::queries::Queries;
 use super::socket_path::{Link, SocketPath, addressable};
 use super::storage::StorageWatch;
-use super::wire::{
-    Allocator, Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Purged, Request, Response, Spoken, VERSION, line,
-};
+use super::wire::{Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Request, Response, Spoken, VERSION, line};
 use super::writers::Writers;
 
 /// Most connections at one time.
@@ -206,7 +202,8 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
     let storage = StorageWatch::new(observer.clone());
     let queries = Queries::new(account);
     let readers = Readers::new(observer.clone(), queries.clone());
-    let requests = Requests::new(observer.clone(), queries);
+    let requests = Requests::new(observer.clone(), queries.clone());
+    let deliveries = Deliveries::new(observer.clone(), queries);
     let runtime = Handle::current();
     move |ask, operator| match ask {
         Ask::Memory => answer_or_error(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
@@ -245,6 +242,11 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
         Ask::Commitments(search) => found(runtime.block_on(requests.page(search, operator)), Answer::Commitments),
         Ask::Commitment { id } => found(runtime.block_on(requests.one(id, operator)), Answer::of_commitment),
         Ask::RetryCommitment { id } => found(runtime.block_on(requests.retry(id, operator)), Answer::of_commitment),
+        Ask::Destinations => found(deliveries.destinations(), Answer::Destinations),
+        Ask::Outbox(search) => found(runtime.block_on(deliveries.page(search, operator)), Answer::Outbox),
+        Ask::OrderDeliveries { destination, order } => {
+            found(runtime.block_on(deliveries.order(destination, order, operator)), Answer::OutboxChanged)
+        }
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())
         }
@@ -253,10 +255,6 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
 
 /// What was found, or why there is no answer.
 fn found<T>(outcome: Result<T, impl ToString>, answer: impl FnOnce(T) -> Answer) -> Answer {
-    outcome.map_or_else(|error| Answer::Refused(error.to_string()), answer)
-}
-
-fn answer_or_error<T>(outcome: Result<T, AllocatorError>, answer: impl FnOnce(T) -> Answer) -> Answer {
     outcome.map_or_else(|error| Answer::Refused(error.to_string()), answer)
 }
 
@@ -415,29 +413,6 @@ async fn profile(seconds: u64, client: &mut UnixStream) -> Result<Option<Vec<u8>
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the node failed at the profile: see its log".to_owned()),
     }
-}
-
-fn allocator_detail() -> Answer {
-    let process = ProcessFigures::read();
-    answer_or_error(AllocatorDetail::read(), |detail| {
-        Answer::Allocator(Box::new(Allocator {
-            detail,
-            process_resident_bytes: process.map(|process| process.resident_bytes),
-            process_virtual_bytes: process.map(|process| process.virtual_bytes),
-            control_group: GroupMemory::read(),
-            memory_stalled_us: cgroup::stalled(Resource::Memory).map(|stalled| stalled.as_micros() as u64),
-        }))
-    })
-}
-
-fn purge() -> Answer {
-    let around = || -> Result<Purged, allocator::AllocatorError> {
-        let probe = allocator::AllocatorProbe::new()?;
-        let before: AllocatorStatistics = probe.read()?;
-        allocator::purge()?;
-        Ok(Purged { before, after: probe.read()? })
-    };
-    around().map_or_else(|error| Answer::Refused(error.to_string()), Answer::Purge)
 }
 
 #[cfg(test)]

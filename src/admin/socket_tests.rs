@@ -2,8 +2,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use tidegate_memory::profile::HeapStacks;
-use tidegate_memory::{Level, MemoryBudget, MemorySnapshot};
+use tidegate_memory::{AllocatorStatistics, Level, MemoryBudget, MemorySnapshot};
 
+use super::super::wire::Purged;
 use super::*;
 
 fn snapshot(budget: &MemoryBudget) -> MemorySnapshot {

@@ -6,6 +6,7 @@ use super::catalogue::readers::Readers;
 use super::commitment::readers::Requests;
 use super::events::Events;
 use super::leases::Leases;
+use super::outbox::readers::Deliveries;
 use super::steering::Steering;
 use super::storage::StorageWatch;
 
@@ -18,4 +19,5 @@ pub(super) struct Surface {
     pub(super) leases: Leases,
     pub(super) readers: Readers,
     pub(super) requests: Requests,
+    pub(super) deliveries: Deliveries,
 }

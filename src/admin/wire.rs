@@ -19,6 +19,8 @@ use super::commitment::model::{CommitmentDetail, Commitments};
 use super::commitment::search::CommitmentSearch;
 use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status};
+use super::outbox::model::{Destinations, Outbox, OutboxChanged};
+use super::outbox::search::{OutboxOrder, OutboxSearch};
 use super::writers::Writers;
 
 /// Raised by every change that an older side would misread.
@@ -66,6 +68,12 @@ pub(crate) enum Ask {
     Commitment { id: i64 },
     /// Report a request now.
     RetryCommitment { id: i64 },
+    /// The destinations, and what they are owed.
+    Destinations,
+    /// A page of deliveries.
+    Outbox(OutboxSearch),
+    /// Do something to the deliveries to a destination.
+    OrderDeliveries { destination: String, order: OutboxOrder },
     /// The last seconds, ten minutes at most.
     History { seconds: u64 },
     /// End an association.
@@ -110,6 +118,9 @@ pub(crate) enum Answer {
     Commitments(Commitments),
     /// To a question for it, and to its retry. `None`: it is not known.
     Commitment(Option<Box<CommitmentDetail>>),
+    Destinations(Destinations),
+    Outbox(Outbox),
+    OutboxChanged(OutboxChanged),
     History(Vec<Second>),
     /// It is being aborted.
     Abort {

@@ -154,6 +154,7 @@ impl Xml {
             Operation::RetryCommitment(id) => {
                 (RESTRICTED, Outcome::Success, format!("storage commitment request {id} put back to be reported"))
             }
+            Operation::Deliveries(what) => (RESTRICTED, Outcome::Success, what.clone()),
             Operation::Drain => (RESTRICTED, Outcome::Success, "drained: new associations are rejected".to_owned()),
             Operation::EndDrain => (RESTRICTED, Outcome::Success, "drain ended".to_owned()),
             Operation::LogLevel(level) => (CONFIGURED, Outcome::Success, format!("log level set to {level}")),

@@ -6,9 +6,7 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, Row, params};
 
-use crate::catalogue::Again;
-use crate::delivery::duties::{Duties, Item};
-use crate::delivery::{DeliveryNote, Slot, notes};
+use crate::delivery::duties::Duties;
 use crate::ids::{Ids, RecordIds, find_directory};
 use crate::place::{Bytes, Place, kept_name};
 use crate::record::{Record, State};
@@ -41,10 +39,10 @@ pub(crate) enum Reports {
 
 /// A transaction, and the sums that are written once at its end.
 pub(crate) struct Batch<'a> {
-    db: &'a Connection,
-    ids: &'a mut Ids,
+    pub(crate) db: &'a Connection,
+    pub(crate) ids: &'a mut Ids,
     keeps_patients: bool,
-    reports: Reports,
+    pub(crate) reports: Reports,
     series: HashMap<i64, Change>,
     studies: HashMap<i64, Times>,
     sources: HashSet<(i64, i64)>,
@@ -80,14 +78,14 @@ impl Times {
 /// The row of a file, as far as a record is held against it.
 pub(crate) struct Known {
     pub(crate) id: i64,
-    series: i64,
+    pub(crate) series: i64,
     kind: i64,
-    number: Option<i64>,
+    pub(crate) number: Option<i64>,
     pub(crate) bytes: u64,
     pub(crate) digest: Option<u128>,
     pub(crate) received_ms: i64,
     pub(crate) modified_ns: Option<i64>,
-    arrival: Option<i64>,
+    pub(crate) arrival: Option<i64>,
     pub(crate) state: State,
 }
 
@@ -264,56 +262,6 @@ impl<'a> Batch<'a> {
         Ok(if says_no_other { Update::Completed } else { Update::Changed })
     }
 
-    /// When what is owed now is owed since. What was read from the disk may have been received long ago.
-    fn owed_ms(&self, record: &Record) -> i64 {
-        match self.reports {
-            Reports::Late => record.received_ms,
-            Reports::Current { at_ms } => at_ms,
-        }
-    }
-
-    /// A file that was not known owes a delivery to each destination of its origin.
-    fn owe_first(&mut self, record: &Record, ids: &RecordIds) -> Result<()> {
-        let Some(arrival) = ids.arrival.as_ref().filter(|arrival| !arrival.destinations.is_empty()) else {
-            return Ok(());
-        };
-        let slot = slot(self.db.last_insert_rowid(), ids.study, ids.series, record.instance_number);
-        let (item, owed_ms) = (Item { slot, bytes: clamped(record.bytes) }, self.owed_ms(record));
-        self.duties.add(&arrival.destinations, item, owed_ms)
-    }
-
-    /// A known file came again. `known` is what its row has so far.
-    fn owe_again(&mut self, record: &Record, ids: &RecordIds, known: &Known, is_same_content: bool) -> Result<()> {
-        let is_as_known = (known.series, known.number) == (ids.series, record.instance_number);
-        let is_settled = known.state == State::Present && is_same_content && is_as_known;
-        let arrival = ids.arrival.as_ref().filter(|arrival| {
-            // A file that was entered with its sender owes what that said, and the rules of today say nothing about what is known.
-            let is_assumed = record.origin.as_ref().is_some_and(|origin| origin.is_assumed());
-            !arrival.destinations.is_empty() && !(is_settled && (is_assumed || known.arrival == Some(arrival.id)))
-        });
-        if is_settled && arrival.is_none() {
-            return Ok(());
-        }
-        let destinations = arrival.map_or(&[][..], |arrival| &arrival.destinations);
-        let owed_ms = self.owed_ms(record);
-        let slot = slot(known.id, ids.study, ids.series, record.instance_number);
-        let (former, item) = (self.item(known)?, Item { slot, bytes: clamped(record.bytes) });
-        if !is_same_content {
-            return self.duties.owe_anew(destinations, former, item, owed_ms);
-        }
-        if former.slot != item.slot {
-            self.duties.relocate(former, item)?;
-        }
-        self.duties.owe(destinations, item, owed_ms).map(drop)
-    }
-
-    /// A known file, as far as deliveries are concerned.
-    fn item(&self, known: &Known) -> Result<Item> {
-        let sql = "SELECT study FROM series WHERE id = ?1";
-        let study = self.db.prepare_cached(sql)?.query_row([known.series], |row| row.get(0))?;
-        Ok(Item { slot: slot(known.id, study, known.series, known.number), bytes: clamped(known.bytes) })
-    }
-
     fn take_away(&mut self, known: &Known) {
         let change = self.series.entry(known.series).or_default();
         if known.state == State::Present {
@@ -339,34 +287,6 @@ impl<'a> Batch<'a> {
             others.extend(statement.query_row(params![other.as_bytes(), directory], Known::read).optional()?);
         }
         others.iter().try_for_each(|known| self.end(known, State::Gone, record.received_ms))
-    }
-
-    /// A file came again: it is owed to the destinations of its sender that it neither owes nor has had.
-    pub(crate) fn come_again(&mut self, again: &Again) -> Result<()> {
-        let destinations = self.ids.destinations(self.db, &again.origin)?;
-        if destinations.is_empty() {
-            return Ok(());
-        }
-        match find(self.db, &again.path)? {
-            Some(known) if known.state == State::Present => {
-                let item = self.item(&known)?;
-                self.duties.owe(&destinations, item, again.at_ms).map(drop)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Notes outcomes of deliveries. How many were about deliveries that are as they were.
-    pub(crate) fn note(&mut self, notes: &[&DeliveryNote]) -> Result<u64> {
-        if notes.is_empty() {
-            return Ok(0);
-        }
-        let generation = notes::generation(self.db)?;
-        let mut noted = 0;
-        for note in notes.iter().filter(|note| note.generation == generation) {
-            noted += u64::from(notes::enter(&mut self.duties, self.db, note)?);
-        }
-        Ok(noted)
     }
 
     /// Ends the file at `path`: it is not there any more. Whether it was, by the catalogue.
@@ -441,11 +361,7 @@ pub(crate) fn uid_of(db: &Connection, id: i64) -> Result<Option<PackedUid>> {
     Ok(uid.and_then(std::result::Result::ok))
 }
 
-fn slot(instance: i64, study: i64, series: i64, number: Option<i64>) -> Slot {
-    Slot { study, series, number: number.unwrap_or(0), instance }
-}
-
 /// Bytes as a column holds them.
-fn clamped(bytes: u64) -> i64 {
+pub(crate) fn clamped(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use tidegate_database::{Error, Writer};
 
 use crate::batch::{Batch, Entered, Reports, find};
-use crate::delivery::DeliveryNote;
+use crate::delivery::{DeliveryNote, DestinationRow, destinations};
 use crate::ids::Ids;
 use crate::open::DESIGN;
 use crate::record::{Origin, Record, State};
@@ -177,6 +177,11 @@ impl Catalogue {
     /// Transactions so far that have changed a delivery or a destination.
     pub fn delivery_changes(&self) -> u64 {
         self.delivery_changes
+    }
+
+    /// The destinations, by name.
+    pub fn destinations(&self) -> Result<Vec<DestinationRow>, Error> {
+        destinations::all(self.connection()).map_err(DESIGN.sqlite(self.path()))
     }
 
     /// A destination has changed.

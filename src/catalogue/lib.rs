@@ -29,8 +29,9 @@ pub use delivery::{
 };
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, FileRow, InstanceRow, MAX_VERSIONS, NotACursor, Numbers, OriginRow, Page, Place, Reader,
-    Search, SeriesRow, StoredFile, Study, StudyRow, Totals,
+    ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, FileRow, InstanceRow, MAX_VERSIONS,
+    NotACursor, NotADelivery, Numbers, OriginRow, Page, Place, Reader, Search, SeriesRow, StoredFile, Study,
+    StudyDelivery, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
 pub use tidegate_database::{BUSY_TIMEOUT, Error, NotAUid, PackedUid, QUERY_TIMEOUT, Remedy};

@@ -54,6 +54,8 @@ struct Decision<'a> {
     layout: String,
     duplicates: String,
     durability: String,
+    /// The destinations of its instances.
+    deliver_to: Vec<String>,
 }
 
 /// Explains the decision. The exit code is 0 for a denial too: the command itself succeeded.
@@ -104,6 +106,9 @@ pub(super) fn check(args: &CheckAccessArgs, settings: &Settings) -> Exit {
         text.push_str(&format!(
             "  max_associations {limit}, layout {layout}, duplicates {duplicates}, durability {durability}\n"
         ));
+        if !decision.deliver_to.is_empty() {
+            text.push_str(&format!("  delivered to {}\n", decision.deliver_to.join(", ")));
+        }
     }
     output::print(&text)
 }
@@ -124,6 +129,10 @@ fn decision<'a>(
         layout: placement.layout.template().to_owned(),
         duplicates: placement.duplicates.to_string(),
         durability: placement.durability.to_string(),
+        deliver_to: match explanation.rule_index {
+            Some(_) => terms.deliver_to.to_vec(),
+            None => settings.node.live.delivery.default_to.to_vec(),
+        },
     }
 }
 

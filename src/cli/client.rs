@@ -19,6 +19,8 @@ use crate::admin::commitment::model::{CommitmentDetail, Commitments};
 use crate::admin::commitment::search::CommitmentSearch;
 use crate::admin::ended::EndedAssociation;
 use crate::admin::model::{Association, Drain, Second, Status};
+use crate::admin::outbox::model::{Destinations, Outbox, OutboxChanged};
+use crate::admin::outbox::search::{OutboxOrder, OutboxSearch};
 use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
 use crate::admin::writers::Writers;
 
@@ -141,6 +143,33 @@ impl Client {
         })
     }
 
+    /// The destinations, and what they are owed.
+    pub(super) fn destinations(&self) -> Result<Destinations, AskError> {
+        self.request(
+            Ask::Destinations,
+            |answer| {
+                if let Answer::Destinations(found) = answer { Ok(found) } else { Err(answer) }
+            },
+        )
+    }
+
+    /// A page of deliveries.
+    pub(super) fn outbox(&self, search: OutboxSearch) -> Result<Outbox, AskError> {
+        self.query(
+            Ask::Outbox(search),
+            |answer| {
+                if let Answer::Outbox(found) = answer { Ok(found) } else { Err(answer) }
+            },
+        )
+    }
+
+    /// Has something done to the deliveries to a destination.
+    pub(super) fn order_deliveries(&self, destination: String, order: OutboxOrder) -> Result<OutboxChanged, AskError> {
+        self.query(Ask::OrderDeliveries { destination, order }, |answer| {
+            if let Answer::OutboxChanged(found) = answer { Ok(found) } else { Err(answer) }
+        })
+    }
+
     /// A page of the requests of storage commitment.
     pub(super) fn commitments(&self, search: CommitmentSearch) -> Result<Commitments, AskError> {
         self.query(Ask::Commitments(search), |answer| {
@@ -217,6 +246,9 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::StartCatalogue(_)
         | Answer::Commitments(_)
         | Answer::Commitment(_)
+        | Answer::Destinations(_)
+        | Answer::Outbox(_)
+        | Answer::OutboxChanged(_)
         | Answer::History(_)
         | Answer::Abort { .. }
         | Answer::Allocator(_)

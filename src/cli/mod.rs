@@ -20,6 +20,7 @@ mod logging;
 mod look;
 mod manual;
 mod mem;
+mod outbox;
 mod output;
 mod port;
 mod reach;
@@ -130,6 +131,8 @@ enum Command {
     Catalogue(catalogue::CatalogueArgs),
     /// List the requests of modalities for storage commitment, show one, or have it reported now
     Commitments(commitments::CommitmentsArgs),
+    /// List the destinations and what they are owed; show, retry, drop or add deliveries; pause a destination
+    Outbox(outbox::OutboxArgs),
     /// Inspect the memory of a running node: leases, holders, growth, heap profile
     Mem(mem::MemArgs),
     /// Verify every stored file, and report those that are damaged
@@ -218,6 +221,7 @@ pub(crate) fn main() -> Exit {
         Command::Instance(args) => catalogue::instance(args),
         Command::Catalogue(args) => catalogue::catalogue(args),
         Command::Commitments(args) => commitments::commitments(args),
+        Command::Outbox(args) => outbox::outbox(args),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),

@@ -9,6 +9,7 @@ use super::commitments::widest as of_commitments;
 use super::ended::ended_text;
 use super::look::{status_text, writers_text};
 use super::mem::widest as of_memory;
+use super::outbox::widest as of_outbox;
 use super::sample;
 use super::table::COLUMNS;
 use super::text::columns;
@@ -115,6 +116,7 @@ fn tables() -> Vec<(&'static str, usize, String)> {
     tables.extend(of_memory());
     tables.push(("catalogue/text.rs", 3, of_catalogue()));
     tables.push(("commitments/text.rs", 1, of_commitments()));
+    tables.push(("outbox/text.rs", 2, of_outbox()));
     tables
 }
 

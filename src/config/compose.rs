@@ -62,8 +62,7 @@ pub(super) fn compose(
     let mut raw = raw.clone();
     raw.keep_within_bounds(|key, complaint| checks.refuse(key, complaint));
     let raw = &raw;
-    let listen = listen("node.listen", &raw.node.listen, checks);
-    let tls_listen = listen_for_tls(raw, checks);
+    let (listen, tls_listen) = (listen("node.listen", &raw.node.listen, checks), listen_for_tls(raw, checks));
     warn_of_unused_tls(raw, checks);
     let tls = tls_listen.flatten().and_then(|_| tls(&raw.tls, checks));
     let max = number(raw.associations.max);
@@ -75,10 +74,9 @@ pub(super) fn compose(
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     one_address_each(listen.flatten(), tls_listen.flatten(), admin.as_ref().and_then(Option::as_ref), checks);
-    let admin_socket = admin_socket(raw, checks);
+    let (admin_socket, delivery) = (admin_socket(raw, checks), delivery(raw, checks));
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
-    let delivery = delivery(raw, checks);
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, client_verifier, certificate, revocation_lists) = match tls {

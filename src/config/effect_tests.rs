@@ -325,7 +325,7 @@ fn a_peer_that_could_not_be_called_is_refused_with_what_to_do() {
         (peer("ae_title = 'CT1'\nadress = 'ct1:104'"), "did you mean address?"),
         ("peer = 'CT1'".to_owned(), "peers must be written as tables"),
         ("[peer]\nae_title = 'CT1'".to_owned(), "peers must be written as tables"),
-        ("[commitment]\ncommit_when = ['archive']".to_owned(), "names no destination"),
+        ("[commitment]\ncommit_when = ['archive']".to_owned(), "cannot be waited for"),
         ("[commitment]\nverify = 'crc'".to_owned(), "must be \"size\" or \"digest\""),
         (rule("commitment = true"), "a deny rule cannot have it"),
     ] {
@@ -340,4 +340,59 @@ fn a_peer_that_could_not_be_called_is_refused_with_what_to_do() {
     let commitment = &settings.node.live.commitment;
     assert!(commitment.tls.is_some() && commitment.is_enabled && settings.warnings.is_empty());
     assert_eq!((commitment.peers[0].host.as_str(), commitment.peers[0].port), ("::1", 104));
+}
+
+#[test]
+fn a_destination_that_nothing_could_be_delivered_to_is_refused_with_what_to_do() {
+    let destination =
+        |lines: &str| format!("[[destination]]\nname = 'a'\naddress = 'archive:104'\ncalled = 'A'\n{lines}\n");
+    for (text, remedy) in [
+        ("[[destination]]\nname = 'a'\ncalled = 'A'".to_owned(), "is missing: give the destination the HOST:PORT"),
+        ("[[destination]]\nname = 'a'\naddress = 'x:1'".to_owned(), "is missing: give the destination its AE title"),
+        (destination("kind = 'stow'"), "is not there yet"),
+        (destination("kind = 'ftp'"), "must be \"dicom\""),
+        (destination("connections = 0"), "must be 1 to 32, and not 0"),
+        (destination("connections = '2'"), "must be a whole number"),
+        (destination("attempts = 0"), "must be 1 to 1000"),
+        (destination("priority = 1001"), "must be -1000 to 1000"),
+        (destination("bandwidth = '10 B'"), "must be \"off\" or a size for each second"),
+        (destination("hours = '20-6'"), "two different times of the day"),
+        (destination("retry_for = '10s'"), "from 1m to 365days"),
+        (destination("calling = ''"), "must be 1 to 16 characters"),
+        (destination("tls = true"), "requires tls.client_ca"),
+        (destination("conections = 2"), "did you mean connections?"),
+        (destination("").replace("'a'", "'a b'"), "must be 1 to 32 letters"),
+        (destination("").replace("archive:104", "localhost:11112"), "is that of this node itself (node.listen)"),
+        (format!("{0}{0}", destination("")), "is the name of destination 1 before it"),
+        (format!("[catalogue]\npath = 'off'\n{}", destination("")), "needs the catalogue"),
+        ("[delivery]\nto = ['a']".to_owned(), "there are none; add a table [[destination]]"),
+        (format!("[delivery]\nto = ['archive']\n{}", destination("").replace("'a'", "'archiv'")), "did you mean"),
+        (rule("deliver_to = []"), "a deny rule cannot have it"),
+        (rule("deliver_to = ['x']").replace("deny", "allow"), "\"x\" is no destination"),
+        ("destination = 'a'".to_owned(), "destinations must be written as tables"),
+    ] {
+        let problems = refused(&text, &[]);
+        assert!(problems.iter().any(|problem| problem.to_string().contains(remedy)), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn destinations_of_a_rule_are_its_own_or_those_of_all() {
+    let text = "[delivery]\nto = ['a', 'b', 'a']\n[[destination]]\nname = 'a'\naddress = '10.0.0.5:104'\ncalled = 'A'\n\
+        [[destination]]\nname = 'b'\naddress = '[::1]:104'\ncalled = 'B'\ncalling = 'GATE'\nhours = '20:00-06:00'\nbandwidth = '1 MiB'\n\
+        [[access]]\nname = 'own'\naction = 'allow'\ncalling = ['X']\ndeliver_to = ['b']\n\
+        [[access]]\nname = 'nowhere'\naction = 'allow'\ncalling = ['Y']\ndeliver_to = []\n\
+        [[access]]\nname = 'all'\naction = 'allow'\n";
+    let live = read(text, &[]).unwrap().settings.node.live;
+    let of_rules: Vec<_> = live.access.terms.iter().map(|terms| terms.deliver_to.to_vec()).collect();
+    assert_eq!(of_rules, [vec!["b"], vec![], vec!["a", "b"]]);
+    assert_eq!(*live.delivery.default_to, ["a", "b"]);
+    let [a, b] = &*live.delivery.destinations else { panic!("{:?}", live.delivery) };
+    let tidegate_actors::DestinationKind::Dicom(of_a) = &a.kind;
+    assert_eq!((of_a.calling.as_str(), of_a.connections, a.attempts, a.hours), ("TIDEGATE", 2, 5, None));
+    assert_eq!((b.bandwidth_bytes_per_s, b.hours.map(|hours| hours.from_minute)), (Some(1 << 20), Some(1200)));
+    // Without a receipt, the first rule that may have allowed it says where it goes.
+    for (calling, to) in [("X", vec!["b"]), ("Y", vec![]), ("Z", vec!["a", "b"])] {
+        assert_eq!(live.assumed_destinations(calling, "1.2.840.10008.5.1.4.1.1.2").to_vec(), to, "{calling}");
+    }
 }

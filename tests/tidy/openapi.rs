@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "src/admin/api.rs",
     "src/admin/catalogue/model.rs",
     "src/admin/commitment/health.rs",
@@ -19,6 +19,7 @@ const FILES: [&str; 16] = [
     "src/admin/complaint.rs",
     "src/admin/health.rs",
     "src/admin/model.rs",
+    "src/admin/outbox/model.rs",
     "src/admin/ready.rs",
     "src/admin/writers.rs",
     "src/memory/allocator.rs",

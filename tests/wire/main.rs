@@ -32,6 +32,7 @@ mod leak;
 mod lines;
 mod log;
 mod mem;
+mod outbox;
 mod receipts;
 mod receive;
 mod reload;

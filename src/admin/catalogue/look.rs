@@ -29,7 +29,9 @@ pub(crate) fn studies(reader: &mut Reader, search: &StudySearch) -> Result<Studi
 
 /// The study with that UID.
 pub(crate) fn study(reader: &mut Reader, uid: &str) -> Result<Option<StudyDetail>, LookError> {
-    Ok(reader.study(uid)?.map(StudyDetail::from))
+    let Some(found) = reader.study(uid)? else { return Ok(None) };
+    let deliveries = reader.study_deliveries(uid)?.into_iter().map(Into::into).collect();
+    Ok(Some(StudyDetail { deliveries, ..found.into() }))
 }
 
 /// The files of the instance with that UID, if there are any.

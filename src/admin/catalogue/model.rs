@@ -6,6 +6,7 @@ use tidegate_catalogue::{
     ArrivalRow, InstanceRow, Numbers, OriginRow, SeriesRow, State, Study as StudyFound, StudyRow,
 };
 
+use crate::admin::outbox::model::StudyProgress;
 use crate::admin::time::rfc3339;
 
 /// A page of studies.
@@ -59,6 +60,8 @@ pub(crate) struct StudyDetail {
     pub(crate) arrivals: Vec<Arrival>,
     /// How many there are.
     pub(crate) arrivals_total: u64,
+    /// By destination.
+    pub(crate) deliveries: Vec<StudyProgress>,
     /// Absent if the file was read without a node.
     pub(crate) catalogue: Option<CatalogueState>,
 }
@@ -366,6 +369,7 @@ impl From<StudyFound> for StudyDetail {
             series: found.series.into_iter().map(Series::from).collect(),
             arrivals: found.arrivals.into_iter().map(Arrival::from).collect(),
             arrivals_total: found.arrivals_total,
+            deliveries: Vec::new(),
             catalogue: None,
         }
     }

@@ -25,6 +25,7 @@ pub(crate) struct StudySearch {
     pub(crate) until: Option<String>,
     pub(crate) date_from: Option<String>,
     pub(crate) date_to: Option<String>,
+    pub(crate) undelivered: Option<bool>,
     pub(crate) limit: Option<u32>,
     pub(crate) after: Option<String>,
 }
@@ -47,6 +48,7 @@ pub(crate) enum SearchError {
 impl StudySearch {
     /// Its conditions for the audit, as a query string has them, and as they were given.
     pub(crate) fn conditions(&self) -> String {
+        let undelivered = self.undelivered.filter(|is_asked| *is_asked).map(|_| "true".to_owned());
         let conditions = [
             ("text", &self.text),
             ("patient", &self.patient),
@@ -56,6 +58,7 @@ impl StudySearch {
             ("until", &self.until),
             ("date_from", &self.date_from),
             ("date_to", &self.date_to),
+            ("undelivered", &undelivered),
             ("after", &self.after),
         ];
         let given = conditions.into_iter().filter_map(|(name, value)| Some((name, given(value)?)));
@@ -84,6 +87,7 @@ impl StudySearch {
             since_ms: moment_of(&self.since, "since")?,
             until_ms: moment_of(&self.until, "until")?,
             study_date,
+            is_undelivered: self.undelivered.unwrap_or(false),
         };
         let after = given(&self.after).map(|text| text.parse().map_err(|_| SearchError::Cursor)).transpose()?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);

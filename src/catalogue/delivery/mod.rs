@@ -5,7 +5,9 @@
 //! all anew. A file that is gone while it owes is dead; one that was released owes nothing.
 
 pub(crate) mod changes;
+pub(crate) mod destinations;
 pub(crate) mod duties;
+mod entering;
 pub(crate) mod notes;
 
 use std::hash::{Hash, Hasher};

@@ -1,8 +1,9 @@
 //! Makes a catalogue of any size without a file of an instance, and measures it.
 //!
 //! ```text
-//! generate COUNT FILE [random | single]   makes FILE with so many instances, 100 to a study, and ends as by kill -9; `random`: UIDs of
-//!                                         UUIDs; `single`: an instance to a study
+//! generate COUNT FILE [random | single] [to N]
+//!                                         makes FILE with so many instances, 100 to a study, and ends as by kill -9; `random`: UIDs of
+//!                                         UUIDs; `single`: an instance to a study; `to`: each is owed to so many destinations
 //! generate measure FILE                   opens it, asks, and enters more
 //! ```
 
@@ -27,6 +28,7 @@ const RATE_OVER: u64 = 200_000;
 struct Shape {
     instances_of_study: u64,
     is_random: bool,
+    destinations: usize,
 }
 
 impl Shape {
@@ -41,11 +43,13 @@ fn main() {
     match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
         ["measure", file] => measure(Path::new(file)),
         [count, file, rest @ ..] => {
-            let instances_of_study = if rest == ["single"] { 1 } else { 100 };
-            let shape = Shape { instances_of_study, is_random: rest == ["random"] };
+            let instances_of_study = if rest.first() == Some(&"single") { 1 } else { 100 };
+            let to = rest.iter().position(|word| *word == "to").and_then(|at| rest.get(at + 1)?.parse().ok());
+            let is_random = rest.first() == Some(&"random");
+            let shape = Shape { instances_of_study, is_random, destinations: to.unwrap_or(0) };
             generate(count.parse().expect("a number"), Path::new(file), shape);
         }
-        _ => eprintln!("usage: generate COUNT FILE [random | single] | generate measure FILE"),
+        _ => eprintln!("usage: generate COUNT FILE [random | single] [to N] | generate measure FILE"),
     }
 }
 
@@ -69,18 +73,18 @@ fn accession_number(study: u64) -> String {
     format!("ACC{:09}", mixed(study + 7) % 1_000_000_000)
 }
 
-fn origin(study: u64) -> Arc<Origin> {
+fn origin(study: u64, shape: Shape) -> Arc<Origin> {
     Arc::new(Origin {
         calling_ae_title: format!("MODALITY{:02}", study % 40),
         address: format!("10.1.2.{}", study % 40),
         rule: "modalities".to_owned(),
-        destinations: vec!["archive".to_owned()],
+        destinations: (0..shape.destinations).map(|number| format!("archive{number}")).collect(),
         association: (study % 1_000_000) as u32,
     })
 }
 
 fn record(at: u64, shape: Shape) -> Record {
-    let Shape { instances_of_study, is_random } = shape;
+    let Shape { instances_of_study, is_random, .. } = shape;
     let (study, number) = (shape.study(at), at % (AT_ONCE * instances_of_study) / AT_ONCE);
     let series = number * SERIES_OF_STUDY / instances_of_study;
     let study_uid = study_uid(study);
@@ -135,7 +139,7 @@ fn enter(catalogue: &mut Catalogue, range: std::ops::Range<u64>, shape: Shape) -
                 let study = shape.study(at);
                 let known = origins.iter().find(|(of, _)| *of == study).map(|(_, origin)| Arc::clone(origin));
                 let origin = known.unwrap_or_else(|| {
-                    let origin = origin(study);
+                    let origin = origin(study, shape);
                     origins.retain(|(of, _)| of + 2 * AT_ONCE > study);
                     origins.push((study, Arc::clone(&origin)));
                     origin
@@ -195,7 +199,7 @@ fn measure(file: &Path) {
     println!("{:.1} bytes an instance", std::fs::metadata(file).unwrap().len() as f64 / totals.instances as f64);
 
     let studies = totals.studies;
-    let shape = Shape { instances_of_study: (totals.instances / studies).max(1), is_random: false };
+    let shape = Shape { instances_of_study: (totals.instances / studies).max(1), is_random: false, destinations: 0 };
     let any = |at: u64| mixed(at * 31 + 5) % studies;
     let first_of = |search: Search| move |reader: &mut Reader| reader.studies(&search, None, 50).unwrap().studies.len();
     let text = |text: &str| Some(text.to_owned());

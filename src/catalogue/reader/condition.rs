@@ -17,6 +17,9 @@ pub(super) const DATE: &str =
 pub(super) const SOURCE: &str = "SELECT study FROM study_source WHERE ?2 = '' AND source IN
     (SELECT id FROM source WHERE calling_ae_title = ?1 COLLATE NOCASE)";
 
+pub(super) const UNDELIVERED: &str =
+    "SELECT study FROM study_destination WHERE waiting + retrying + dead > 0 AND ?1 = ?2";
+
 /// The columns that [`Condition::fits`] looks at.
 pub(super) const COLUMNS: &str = "id, uid, patient_id, patient_name, accession_number, study_date";
 
@@ -28,6 +31,7 @@ pub(super) enum Condition<'a> {
     Accession(&'a str),
     Source(&'a str),
     Date(&'a str, &'a str),
+    Undelivered,
 }
 
 /// The texts that begin with `prefix` are not less than it, and less than this.
@@ -70,6 +74,7 @@ impl<'a> Condition<'a> {
             }
             Self::Date(from, to) => add(DATE, from, to)?,
             Self::Source(title) => add(SOURCE, title, "")?,
+            Self::Undelivered => add(UNDELIVERED, "", "")?,
         }
         Ok(ids)
     }
@@ -91,6 +96,7 @@ impl<'a> Condition<'a> {
             }
             Self::Date(from, to) => !text(5)?.is_empty() && *from <= text(5)? && text(5)? <= *to,
             Self::Source(title) => is_from(db, row.get(0)?, title)?,
+            Self::Undelivered => is_undelivered(db, row.get(0)?)?,
         })
     }
 }
@@ -100,4 +106,10 @@ fn is_from(db: &Connection, study: i64, title: &str) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM study_source JOIN source ON source.id = study_source.source
         WHERE study_source.study = ?1 AND calling_ae_title = ?2 COLLATE NOCASE)";
     db.prepare_cached(sql)?.query_row((study, title), |row| row.get(0))
+}
+
+/// Whether something of the study is owed to a destination.
+fn is_undelivered(db: &Connection, study: i64) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + dead > 0)";
+    db.prepare_cached(sql)?.query_row([study], |row| row.get(0))
 }

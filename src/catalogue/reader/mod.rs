@@ -18,6 +18,7 @@ use crate::catalogue::{Gap, ROOT};
 use crate::open::DESIGN;
 use crate::record::State;
 pub use instance::{InstanceRow, Place};
+pub use outbox::{Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, NotADelivery, StudyDelivery};
 pub use search::{Cursor, NotACursor, Page, Search};
 pub use stored::{MAX_VERSIONS, StoredFile};
 pub use study::{ArrivalRow, Numbers, OriginRow, SeriesRow, Study, StudyRow};

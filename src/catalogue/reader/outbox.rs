@@ -7,7 +7,9 @@ use tidegate_database::{Error, PackedUid};
 
 use super::Reader;
 use crate::batch::digest;
-use crate::delivery::{DeliveryState, DestinationRow, Generation, Owed, OwedKey, Slot, Sums, content, notes};
+use crate::delivery::{
+    DeliveryState, DestinationRow, Generation, Owed, OwedKey, Slot, Sums, content, destinations, notes,
+};
 use crate::place::path_of;
 
 /// A query of [`Owed`]. The columns of a delivery are looked up in the order of its key, and everything else by it.
@@ -61,36 +63,13 @@ fn read(row: &Row<'_>, last: &mut Last) -> Result<Owed> {
     })
 }
 
-const DESTINATIONS: &str = "SELECT id, name, paused, waiting, waiting_bytes, retrying, dead, delivered,
-        (SELECT min(since_ms) FROM study_destination AS s WHERE s.destination = destination.id AND since_ms IS NOT NULL),
-        (SELECT min(due_ms) FROM delivery WHERE delivery.destination = destination.id AND state = 1)
-    FROM destination";
-
-fn destination(row: &Row<'_>) -> Result<DestinationRow> {
-    Ok(DestinationRow {
-        id: row.get(0)?,
-        name: row.get(1)?,
-        is_paused: row.get(2)?,
-        sums: Sums {
-            waiting: row.get(3)?,
-            waiting_bytes: row.get(4)?,
-            retrying: row.get(5)?,
-            dead: row.get(6)?,
-            delivered: row.get(7)?,
-        },
-        since_ms: row.get(8)?,
-        due_ms: row.get(9)?,
-    })
-}
-
 impl Reader {
     /// The destination of that name; `None`: nothing was ever owed to it.
     ///
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
     pub fn destination(&mut self, name: &str) -> std::result::Result<Option<DestinationRow>, Error> {
-        let sql = format!("{DESTINATIONS} WHERE name = ?1");
-        self.file.ask(|db| db.prepare_cached(&sql)?.query_row([name], destination).optional())
+        self.file.ask(|db| destinations::of_name(db, name))
     }
 
     /// All destinations, by name.
@@ -98,12 +77,7 @@ impl Reader {
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
     pub fn destinations(&mut self) -> std::result::Result<Vec<DestinationRow>, Error> {
-        let sql = format!("{DESTINATIONS} ORDER BY name");
-        self.file.ask(|db| {
-            let mut statement = db.prepare_cached(&sql)?;
-            let rows = statement.query_map([], destination)?;
-            rows.collect()
-        })
+        self.file.ask(destinations::all)
     }
 
     /// Which catalogue the rows are of.
@@ -149,4 +123,193 @@ fn page(db: &Connection, sql: &str, row: impl rusqlite::Params) -> Result<Vec<Ow
     let (mut statement, mut last) = (db.prepare_cached(sql)?, Last::default());
     let rows = statement.query_map(row, |row| read(row, &mut last))?;
     rows.collect()
+}
+
+/// A delivery that is owed, for people.
+#[derive(Clone, Debug)]
+pub struct DeliveryRow {
+    /// The name of the destination.
+    pub destination: String,
+    /// Its state.
+    pub state: DeliveryState,
+    /// The delivery.
+    pub owed: Owed,
+    /// When it is tried again.
+    pub due_ms: Option<i64>,
+    /// When it was tried last, or was found to be impossible.
+    pub last_ms: Option<i64>,
+    /// Of the last answer.
+    pub status: Option<u16>,
+    /// What failed.
+    pub why: Option<String>,
+}
+
+/// Which deliveries are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliverySearch {
+    /// To the destination of this name.
+    pub destination: Option<String>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// Of the study with this Study Instance UID.
+    pub study_uid: Option<String>,
+}
+
+/// A page of deliveries.
+#[derive(Clone, Debug, Default)]
+pub struct Deliveries {
+    /// By destination, state, and the order of the queue.
+    pub deliveries: Vec<DeliveryRow>,
+    /// Where the next page begins, if there is more.
+    pub next: Option<DeliveryCursor>,
+}
+
+/// A place behind a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryCursor {
+    destination: i64,
+    state: i64,
+    place: [i64; 4],
+}
+
+/// A text that is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not the place of a delivery")]
+pub struct NotADelivery;
+
+impl std::fmt::Display for DeliveryCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [study, series, number, instance] = self.place;
+        write!(f, "{}.{}.{study}.{series}.{number}.{instance}", self.destination, self.state)
+    }
+}
+
+impl std::str::FromStr for DeliveryCursor {
+    type Err = NotADelivery;
+
+    fn from_str(text: &str) -> std::result::Result<Self, NotADelivery> {
+        let numbers: Vec<i64> =
+            text.split('.').map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| NotADelivery)?;
+        let [destination, state, place @ ..] = &*numbers else { return Err(NotADelivery) };
+        let place = place.try_into().map_err(|_| NotADelivery)?;
+        Ok(Self { destination: *destination, state: *state, place })
+    }
+}
+
+/// The progress of a study to a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StudyDelivery {
+    /// The name of the destination.
+    pub destination: String,
+    /// What is owed, and what it has had.
+    pub sums: Sums,
+}
+
+impl Reader {
+    /// The deliveries that fit, from behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn deliveries(
+        &mut self,
+        search: &DeliverySearch,
+        after: Option<DeliveryCursor>,
+        limit: u32,
+    ) -> std::result::Result<Deliveries, Error> {
+        self.file.ask(|db| search_deliveries(db, search, after, limit))
+    }
+
+    /// How far the study with that UID has come to each of its destinations, by name.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn study_deliveries(&mut self, study_uid: &str) -> std::result::Result<Vec<StudyDelivery>, Error> {
+        let sql = "SELECT name, s.waiting, s.waiting_bytes, s.retrying, s.dead, s.delivered
+            FROM study CROSS JOIN study_destination AS s ON s.study = study.id CROSS JOIN destination ON destination.id = s.destination
+            WHERE study.uid = ?1 ORDER BY name";
+        self.file.ask(|db| {
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map([study_uid], |row| {
+                let sums = Sums {
+                    waiting: row.get(1)?,
+                    waiting_bytes: row.get(2)?,
+                    retrying: row.get(3)?,
+                    dead: row.get(4)?,
+                    delivered: row.get(5)?,
+                };
+                Ok(StudyDelivery { destination: row.get(0)?, sums })
+            })?;
+            rows.collect()
+        })
+    }
+}
+
+/// Through the destinations and states that fit, each by its key.
+fn search_deliveries(
+    db: &Connection,
+    search: &DeliverySearch,
+    after: Option<DeliveryCursor>,
+    limit: u32,
+) -> Result<Deliveries> {
+    let sql = owed!(
+        "WHERE delivery.destination = ?1 AND delivery.state = ?2 AND delivery.study BETWEEN ?3 AND ?4
+            AND (delivery.study, delivery.series, delivery.number, delivery.instance) > (?5, ?6, ?7, ?8)
+        ORDER BY delivery.study, delivery.series, delivery.number, delivery.instance LIMIT ?9"
+    );
+    let of_uid = "SELECT id FROM study WHERE uid = ?1";
+    let study = match &search.study_uid {
+        None => None,
+        Some(uid) => match db.prepare_cached(of_uid)?.query_row([uid], |row| row.get::<_, i64>(0)).optional()? {
+            Some(study) => Some(study),
+            None => return Ok(Deliveries::default()),
+        },
+    };
+    let mut found = Deliveries::default();
+    let mut destinations = destinations::all(db)?;
+    destinations.sort_unstable_by_key(|row| row.id);
+    for DestinationRow { id, name, .. } in destinations {
+        if search.destination.as_ref().is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
+        for state in DeliveryState::ALL.into_iter().filter(|state| search.state.is_none_or(|wanted| wanted == *state)) {
+            let place = match after {
+                Some(after) if (after.destination, after.state) > (id, state.number()) => continue,
+                Some(after) if (after.destination, after.state) == (id, state.number()) => after.place,
+                _ => [0; 4],
+            };
+            let [of_study, series, number, instance] = place;
+            let (first, last) = study.map_or((of_study, i64::MAX), |study| (study, study));
+            let left = i64::from(limit) + 1 - found.deliveries.len() as i64;
+            let (mut statement, mut texts) = (db.prepare_cached(sql)?, Last::default());
+            let row = params![id, state.number(), first, last, of_study, series, number, instance, left];
+            let rows = statement.query_map(row, |row| read_for_people(row, &mut texts, &name, state))?;
+            for row in rows {
+                found.deliveries.push(row?);
+            }
+            if found.deliveries.len() > limit as usize {
+                found.deliveries.truncate(limit as usize);
+                found.next = found.deliveries.last().map(|last| cursor(&last.owed.key));
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn cursor(key: &OwedKey) -> DeliveryCursor {
+    let Slot { study, series, number, instance } = key.slot;
+    DeliveryCursor { destination: key.destination, state: key.state.number(), place: [study, series, number, instance] }
+}
+
+fn read_for_people(row: &Row<'_>, last: &mut Last, destination: &str, state: DeliveryState) -> Result<DeliveryRow> {
+    let due_ms = Some(row.get(17)?).filter(|_| state == DeliveryState::Retrying);
+    Ok(DeliveryRow {
+        destination: destination.to_owned(),
+        state,
+        owed: read(row, last)?,
+        due_ms,
+        last_ms: row.get(18)?,
+        status: row.get(19)?,
+        why: row.get(20)?,
+    })
 }

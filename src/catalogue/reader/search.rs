@@ -40,6 +40,8 @@ pub struct Search {
     pub until_ms: Option<i64>,
     /// The first and the last study date, as `YYYYMMDD`.
     pub study_date: Option<(String, String)>,
+    /// Something of it is owed to a destination.
+    pub is_undelivered: bool,
 }
 
 /// Where a page ends. Its text may be given to a client and back.
@@ -138,6 +140,7 @@ fn conditions(search: &Search) -> Vec<Condition<'_>> {
         search.text.as_deref().map(Condition::text),
         search.study_date.as_ref().map(|(from, to)| Condition::Date(from, to)),
         search.source.as_deref().map(Condition::Source),
+        search.is_undelivered.then_some(Condition::Undelivered),
     ];
     conditions.into_iter().flatten().collect()
 }

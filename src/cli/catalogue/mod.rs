@@ -57,6 +57,9 @@ pub(super) struct StudiesArgs {
     /// Calling AE title of a sender
     #[arg(long, value_name = "AET")]
     source: Option<String>,
+    /// Something of it is owed to a destination
+    #[arg(long)]
+    undelivered: bool,
     /// Most studies, the newest first
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
@@ -147,8 +150,17 @@ pub(super) fn checked_moment(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn studies(args: StudiesArgs) -> Exit {
-    let StudiesArgs { reach, text, since, until, patient, accession, source, limit, json } = args;
-    let search = StudySearch { text, since, until, patient, accession, source, ..StudySearch::default() };
+    let StudiesArgs { reach, text, since, until, patient, accession, source, undelivered, limit, json } = args;
+    let search = StudySearch {
+        text,
+        since,
+        until,
+        patient,
+        accession,
+        source,
+        undelivered: undelivered.then_some(true),
+        ..StudySearch::default()
+    };
     let found = match Source::of(reach).and_then(|mut source| pages(&mut source, search, limit)) {
         Ok(found) => found,
         Err(exit) => return exit,

@@ -6,6 +6,7 @@ use crate::admin::catalogue::model::{
     Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, NamedDifference, Presence,
     Series, Studies, Study, StudyDetail, WorkProgress,
 };
+use crate::admin::outbox::model::StudyProgress;
 use crate::cli::look::TITLE_COLUMNS;
 use crate::cli::table::{Table, labelled, wrapped};
 use crate::cli::text::{age, count, cut, safe, size};
@@ -56,7 +57,20 @@ pub(super) fn study(found: &StudyDetail, width: usize) -> String {
     out.push('\n');
     out.push_str(&senders(&found.arrivals, width));
     left_out(&mut out, found.arrivals_total, found.arrivals.len(), "associations");
+    if !found.deliveries.is_empty() {
+        out.push('\n');
+    }
+    found.deliveries.iter().for_each(|progress| out.push_str(&delivered(progress, width)));
     out
+}
+
+/// The progress to a destination.
+fn delivered(progress: &StudyProgress, width: usize) -> String {
+    let StudyProgress { destination, waiting, retrying, dead, delivered } = progress;
+    let parts = [(*delivered, "delivered"), (*waiting, "waiting"), (*retrying, "retrying"), (*dead, "DEAD")];
+    let parts = parts.into_iter().filter(|(number, what)| *number > 0 || *what == "delivered");
+    let text = parts.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ");
+    labelled("to", &format!("{}: {text}", safe(destination)), width)
 }
 
 fn headline(study: &Study, width: usize) -> String {

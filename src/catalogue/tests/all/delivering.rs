@@ -288,7 +288,7 @@ fn what_is_assumed_of_a_file_makes_duties_only_of_a_file_that_was_not_known() {
         Some(Arc::new(origin))
     };
     let known = record_to(1, 1, 1, &[]);
-    fixture.catalogue.enter(&[known.clone()]).unwrap();
+    fixture.catalogue.enter(std::slice::from_ref(&known)).unwrap();
     let model = Model::default();
     model.pass_time(1_000_000_000_000);
     model.store(&Record { origin: assumed(&["a"]), ..known });

@@ -1,0 +1,36 @@
+//! The metrics of deliveries. Without the catalogue they have no samples.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tidegate_actors::Observer;
+use tidegate_catalogue::DestinationRow;
+
+use crate::admin::page::{BYTES, Page, SECONDS};
+
+pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
+    let rows = observer.queues();
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let mut gauges = |name: &str, help: &str, unit, value: &dyn Fn(&DestinationRow) -> i64| {
+        let values = rows.iter().map(|row| ([row.name.as_str()], u64::try_from(value(row)).unwrap_or(0)));
+        page.gauges_of(name, help, unit, &["destination"], values)
+    };
+    gauges("outbox_waiting", "Instances owed to the destination that were not tried yet", None, &|row| {
+        row.sums.waiting
+    })?;
+    gauges(
+        "outbox_retrying",
+        "Instances owed to the destination that have failed and are tried again",
+        None,
+        &|row| row.sums.retrying,
+    )?;
+    gauges("outbox_dead", "Instances owed to the destination that were given up", None, &|row| row.sums.dead)?;
+    let help = "Files owed to the destination that wait or are tried again";
+    gauges("outbox_waiting", help, BYTES, &|row| row.sums.waiting_bytes)?;
+    let help = "How long the study waits that has waited longest for the destination; 0 without one";
+    gauges("outbox_oldest", help, SECONDS, &|row| row.since_ms.map_or(0, |since_ms| (now_ms - since_ms) / 1000))?;
+    let help = "1 if an operator has paused the destination";
+    gauges("outbox_paused", help, None, &|row| i64::from(row.is_paused))?;
+    let help = "Instances that the destination has had, as the catalogue counts them";
+    gauges("outbox_delivered", help, None, &|row| row.sums.delivered)
+}

@@ -1,0 +1,173 @@
+//! The answers. `openapi.json` describes each field; `tests/tidy/openapi.rs` compares the two. Texts may be as peers wrote them: whoever shows them
+//! escapes them.
+
+use serde::{Deserialize, Serialize};
+use tidegate_catalogue::{DeliveryRow, DeliveryState, DestinationRow, StudyDelivery};
+
+use crate::admin::time::rfc3339;
+
+/// The destinations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Destinations {
+    /// By name.
+    pub(crate) destinations: Vec<Destination>,
+}
+
+/// A destination, what it is owed, and what it has had.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Destination {
+    pub(crate) name: String,
+    /// Whether the configuration names it; absent if no node was asked.
+    pub(crate) is_configured: Option<bool>,
+    /// Its AE title and address; absent if it is not configured, or no node was asked.
+    pub(crate) peer: Option<String>,
+    /// Whether an operator has paused it.
+    pub(crate) is_paused: bool,
+    /// Instances that were not tried yet.
+    pub(crate) waiting: u64,
+    /// Instances that have failed and are tried again.
+    pub(crate) retrying: u64,
+    /// Instances that were given up.
+    pub(crate) dead: u64,
+    /// Bytes of the files that wait or are tried again.
+    pub(crate) waiting_bytes: u64,
+    /// Instances that it has had.
+    pub(crate) delivered: u64,
+    /// Since when the study waits that has waited longest; absent if none does.
+    pub(crate) waiting_since: Option<String>,
+    /// When the next instance is tried again; absent if none is.
+    pub(crate) next_retry: Option<String>,
+}
+
+/// A page of deliveries that are owed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outbox {
+    /// By destination, state, and the order of the queue.
+    pub(crate) deliveries: Vec<Delivery>,
+    /// The value of `after` for the next page, if there is one.
+    pub(crate) next: Option<String>,
+}
+
+/// A delivery that is owed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Delivery {
+    pub(crate) destination: String,
+    /// `waiting`, `retrying` or `dead`.
+    pub(crate) state: String,
+    pub(crate) study_instance_uid: String,
+    pub(crate) sop_instance_uid: String,
+    pub(crate) sop_class_uid: String,
+    pub(crate) transfer_syntax_uid: String,
+    /// Below the storage root.
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    /// Of the sender, if that is known.
+    pub(crate) calling_ae_title: Option<String>,
+    /// Since when it is owed.
+    pub(crate) owed: String,
+    /// Failed attempts.
+    pub(crate) attempts: u32,
+    /// When it is tried again; absent if it is not retried.
+    pub(crate) next_attempt: Option<String>,
+    /// When it failed last; absent if it has not.
+    pub(crate) last_attempt: Option<String>,
+    /// The status of the last answer in four hexadecimal digits; absent if there was none.
+    pub(crate) last_status: Option<String>,
+    /// Why it failed last.
+    pub(crate) last_error: Option<String>,
+}
+
+/// What an order has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutboxChanged {
+    pub(crate) destination: String,
+    /// Deliveries changed so far.
+    pub(crate) changed: u64,
+    /// False: there are many, and the node continues.
+    pub(crate) is_done: bool,
+}
+
+/// The progress of a study to a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StudyProgress {
+    pub(crate) destination: String,
+    pub(crate) waiting: u64,
+    pub(crate) retrying: u64,
+    pub(crate) dead: u64,
+    pub(crate) delivered: u64,
+}
+
+/// A number of rows.
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The name of a state.
+pub(crate) fn state_name(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Waiting => "waiting",
+        DeliveryState::Retrying => "retrying",
+        DeliveryState::Dead => "dead",
+    }
+}
+
+impl From<DestinationRow> for Destination {
+    fn from(row: DestinationRow) -> Self {
+        let sums = row.sums;
+        Self {
+            name: row.name,
+            is_configured: None,
+            peer: None,
+            is_paused: row.is_paused,
+            waiting: count(sums.waiting),
+            retrying: count(sums.retrying),
+            dead: count(sums.dead),
+            waiting_bytes: count(sums.waiting_bytes),
+            delivered: count(sums.delivered),
+            waiting_since: row.since_ms.map(rfc3339),
+            next_retry: row.due_ms.map(rfc3339),
+        }
+    }
+}
+
+impl From<DeliveryRow> for Delivery {
+    fn from(row: DeliveryRow) -> Self {
+        let owed = row.owed;
+        Self {
+            destination: row.destination,
+            state: state_name(row.state).to_owned(),
+            study_instance_uid: owed.study_uid.to_string(),
+            sop_instance_uid: owed.sop_instance_uid.to_string(),
+            sop_class_uid: owed.sop_class_uid.to_string(),
+            transfer_syntax_uid: owed.transfer_syntax_uid.to_string(),
+            path: owed.path.to_string_lossy().into_owned(),
+            bytes: owed.bytes,
+            calling_ae_title: owed.calling_ae_title.map(|title| title.to_string()),
+            owed: rfc3339(owed.owed_ms),
+            attempts: owed.attempts,
+            next_attempt: row.due_ms.map(rfc3339),
+            last_attempt: row.last_ms.map(rfc3339),
+            last_status: row.status.map(|status| format!("{status:04X}")),
+            last_error: row.why,
+        }
+    }
+}
+
+impl From<StudyDelivery> for StudyProgress {
+    fn from(row: StudyDelivery) -> Self {
+        let sums = row.sums;
+        Self {
+            destination: row.destination,
+            waiting: count(sums.waiting),
+            retrying: count(sums.retrying),
+            dead: count(sums.dead),
+            delivered: count(sums.delivered),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Deliveries as text that fits the terminal, but for UIDs, which are never cut.
+
+use crate::admin::outbox::model::{Delivery, Destination, Destinations, Outbox, OutboxChanged};
+use crate::cli::table::Table;
+use crate::cli::text::{count, cut, safe, size};
+
+/// Columns of the name of a destination in a list.
+const NAME_COLUMNS: usize = 16;
+/// Columns of its AE title and address: a host may have 253 characters.
+const PEER_COLUMNS: usize = 60;
+
+/// A line for each destination, and a second with its peer and what is due.
+pub(super) fn destinations(found: &Destinations, width: usize) -> String {
+    let mut table = Table::new(["DESTINATION", "WAITING", "RETRYING", "DEAD", "BYTES", "DELIVERED"]).left(1);
+    for row in &found.destinations {
+        table.row([
+            cut(&safe(&row.name), NAME_COLUMNS),
+            row.waiting.to_string(),
+            row.retrying.to_string(),
+            row.dead.to_string(),
+            size(row.waiting_bytes),
+            row.delivered.to_string(),
+        ]);
+        table.line(described(row));
+    }
+    table.render(width)
+}
+
+fn described(row: &Destination) -> String {
+    let parts = [
+        row.peer.as_ref().map(|peer| cut(&safe(peer), PEER_COLUMNS)),
+        (row.is_configured == Some(false)).then(|| "NOT CONFIGURED: it keeps what it is owed".to_owned()),
+        row.is_paused.then(|| "PAUSED".to_owned()),
+        row.waiting_since.as_ref().map(|at| format!("waiting since {}", moment(at))),
+        row.next_retry.as_ref().map(|at| format!("next retry {}", moment(at))),
+    ];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "nothing waits".to_owned() } else { text }
+}
+
+/// Three lines a delivery: its state, its instance, and what failed.
+pub(super) fn deliveries(found: &Outbox, width: usize) -> String {
+    let mut table = Table::new(["DESTINATION", "STATE", "OWED SINCE", "ATTEMPTS", "BYTES"]).left(3);
+    for row in &found.deliveries {
+        table.row([
+            cut(&safe(&row.destination), NAME_COLUMNS),
+            if row.state == "dead" { "DEAD".to_owned() } else { safe(&row.state) },
+            moment(&row.owed),
+            row.attempts.to_string(),
+            size(row.bytes),
+        ]);
+        table.line(safe(&row.sop_instance_uid));
+        if let Some(failed) = failure(row) {
+            table.line(failed);
+        }
+    }
+    table.render(width)
+}
+
+/// What failed last, and what comes next.
+fn failure(row: &Delivery) -> Option<String> {
+    let why = row.last_error.as_ref()?;
+    let status = row.last_status.as_ref().map(|status| format!("{} ", safe(status))).unwrap_or_default();
+    let next = row.next_attempt.as_ref().map(|at| format!(", next at {}", moment(at))).unwrap_or_default();
+    Some(format!("{status}{}{next}", safe(why)))
+}
+
+/// What an order has done.
+pub(super) fn changed(changed: &OutboxChanged, _: usize) -> String {
+    let more = if changed.is_done { "" } else { " so far; the node continues" };
+    format!("{} changed{more}\n", count(changed.changed, "delivery").replace("deliverys", "deliveries"))
+}
+
+/// A time, without seconds.
+fn moment(rfc3339: &str) -> String {
+    rfc3339.get(..16).unwrap_or(rfc3339).replacen('T', " ", 1)
+}
