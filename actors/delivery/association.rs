@@ -117,7 +117,7 @@ impl Association {
                 let next = self.hub.borrow_mut().next(self.connection, &self.accepted, self.outstanding.len());
                 match next {
                     Next::Send(task, way) => {
-                        if !self.send(task, way).await? {
+                        if !self.send(*task, way).await? {
                             return Ok(End::Unusable);
                         }
                         idle_since = Instant::now();

@@ -26,7 +26,7 @@ const OF_LATE: Duration = Duration::from_secs(60);
 /// The next instance for an association.
 pub(super) enum Next {
     /// It is to be sent.
-    Send(Task, Way),
+    Send(Box<Task>, Way),
     /// Another association is needed for it.
     OtherContexts,
     /// It waits until nothing is outstanding.
@@ -138,7 +138,7 @@ impl Hub {
                 self.plan.put_back(task);
                 Next::Alone
             }
-            way => Next::Send(task, way),
+            way => Next::Send(Box::new(task), way),
         }
     }
 

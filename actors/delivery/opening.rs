@@ -91,10 +91,11 @@ fn not_opened(hub: &mut Hub, error: NotOpened) {
         NotOpened::Call(error) => error,
     };
     let is_transient = matches!(&error, CallError::Rejected(rejection) if rejection.is_transient());
-    // A destination that serves others of ours has a limit, whatever it says. It is no failure.
-    if hub.established > 0 && (is_transient || hub.has_served_of_late()) {
+    // A destination that serves others of ours, or has yet to answer them, has a limit. It is no failure.
+    let others = hub.established + if is_transient { hub.opening } else { 0 };
+    if others > 0 && (is_transient || hub.has_served_of_late()) {
         hub.figures.note_error(&error.to_string());
-        return hub.has_room_for(hub.established, now);
+        return hub.has_room_for(others, now);
     }
     let failure = match &error {
         CallError::Unreachable(..) | CallError::Lost(_) | CallError::Closed(_) | CallError::Silent(_) => {

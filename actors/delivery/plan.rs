@@ -125,11 +125,11 @@ impl Plan {
     /// The next instance for a connection. It stays with its study while that has any, and then takes the next one that no other connection is at.
     pub(super) fn take(&mut self, connection: usize) -> Option<Task> {
         let generation = self.generation.filter(|_| self.has_room())?;
-        if self.since_repetition >= TURNS - 1 || self.studies.is_empty() {
-            if let Some(owed) = self.repetitions.pop_front() {
-                (self.since_repetition, self.planned) = (0, self.planned - 1);
-                return Some(Task { owed, generation, is_repetition: true });
-            }
+        if (self.since_repetition >= TURNS - 1 || self.studies.is_empty())
+            && let Some(owed) = self.repetitions.pop_front()
+        {
+            (self.since_repetition, self.planned) = (0, self.planned - 1);
+            return Some(Task { owed, generation, is_repetition: true });
         }
         let own = self.at.get(&connection).copied();
         let position = |wanted: &dyn Fn(i64) -> bool| self.studies.iter().position(|(study, _)| wanted(*study));
