@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tidegate_catalogue::catch_up::{Directory, Disk, File, Found, Seen};
-use tidegate_catalogue::{Reader, Record, Search, SeriesValues, StudyValues};
+use tidegate_catalogue::{Again, Reader, Record, Search, SeriesValues, StudyValues};
 use tidegate_memory::MemoryBudget;
 
 use crate::catalogue::actor::{CatalogueActor, Env};
@@ -415,7 +415,8 @@ fn an_instance_that_was_stored_before_is_read_if_it_is_not_known() {
     // The event of its first commit is lost; the sender sends it again.
     child.disk.store(record(2));
     for number in 1..3 {
-        child.shared.queue.push(Entry::Stored(record(number).path));
+        let Record { path, received_ms: at_ms, .. } = record(number);
+        child.shared.queue.push(Entry::Stored(Again { path, origin: Arc::default(), at_ms }));
     }
     child.wait_for_instances(2);
 }

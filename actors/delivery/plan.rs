@@ -187,6 +187,3 @@ impl Plan {
         self.at.values().collect::<HashSet<_>>().len()
     }
 }
-
-#[cfg(test)]
-mod tests;

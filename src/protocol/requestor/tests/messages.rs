@@ -223,7 +223,7 @@ fn a_dataset_of_fragments_that_the_caller_sends_is_the_same_on_the_wire() {
         requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
         let mut sent = requestor.take_output();
         let most = requestor.most_fragment_bytes();
-        assert!(most <= 1 << 20 && most % 2 == 0);
+        assert!(most <= 1 << 20 && most.is_multiple_of(2));
         // A refusal waits for the end of the dataset: nothing may stand between its fragments.
         feed(&mut requestor, &p_data(1, true, true, &request(C_ECHO, 80, false)));
         let mut fragments = dataset[..length].chunks(most).peekable();
