@@ -1,10 +1,13 @@
 //! The answers. `openapi.json` describes each field; `tests/tidy/openapi.rs` compares the two. Texts may be as peers wrote them: whoever shows them
 //! escapes them.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
+use tidegate_actors::{DestinationPhase, DestinationState};
 use tidegate_catalogue::{DeliveryRow, DeliveryState, DestinationRow, StudyDelivery};
 
-use crate::admin::time::rfc3339;
+use crate::admin::time::{rfc3339, unix_ms};
 
 /// The destinations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +42,30 @@ pub(crate) struct Destination {
     pub(crate) waiting_since: Option<String>,
     /// When the next instance is tried again; absent if none is.
     pub(crate) next_retry: Option<String>,
+    /// What the node is doing about it; absent if it is not configured, or no node was asked.
+    pub(crate) live: Option<Live>,
+}
+
+/// What the node is doing about a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Live {
+    /// `idle`, `sending`, `down`, `paused`, `outside_hours`, `unavailable` or `stopping`.
+    pub(crate) phase: String,
+    /// Since when it is down; absent if it is not.
+    pub(crate) down_since: Option<String>,
+    /// When the next association asks whether it is back; absent if it is not down.
+    pub(crate) next_probe: Option<String>,
+    /// Open associations.
+    pub(crate) connections: u64,
+    /// Bytes that it has taken a second, over the last minute.
+    pub(crate) bytes_per_s: u64,
+    /// The last failure since the start of the node; absent if there was none.
+    pub(crate) last_error: Option<String>,
+    /// When that was.
+    pub(crate) last_error_at: Option<String>,
+    /// When it took an instance last, since the start of the node; absent if it has taken none.
+    pub(crate) last_success: Option<String>,
 }
 
 /// A page of deliveries that are owed.
@@ -132,6 +159,30 @@ impl From<DestinationRow> for Destination {
             delivered: count(sums.delivered),
             waiting_since: row.since_ms.map(rfc3339),
             next_retry: row.due_ms.map(rfc3339),
+            live: None,
+        }
+    }
+}
+
+impl From<DestinationState> for Live {
+    fn from(state: DestinationState) -> Self {
+        let at = |at: SystemTime| rfc3339(i64::try_from(unix_ms(at)).unwrap_or(i64::MAX));
+        let phase = state.phase.name().to_owned();
+        let (down_since, next_probe, why) = match state.phase {
+            DestinationPhase::Down { since, why, next_probe } => (Some(at(since)), Some(at(next_probe)), Some(why)),
+            DestinationPhase::Unavailable { why } => (None, None, Some(why)),
+            _ => (None, None, None),
+        };
+        let (last_error_at, last_error) = state.last_error.unzip();
+        Self {
+            phase,
+            down_since,
+            next_probe,
+            connections: state.connections,
+            bytes_per_s: state.bytes_per_s,
+            last_error: why.or(last_error),
+            last_error_at: last_error_at.map(at),
+            last_success: state.last_success.map(at),
         }
     }
 }

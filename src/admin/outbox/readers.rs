@@ -57,9 +57,12 @@ impl Deliveries {
             }
         }
         rows.sort_by(|one, other| one.name.cmp(&other.name));
+        let states = self.observer.destinations();
         let destination = |row: DestinationRow| {
             let configured = settings.destination(&row.name);
+            let state = states.iter().find(|state| state.name == row.name);
             Destination {
+                live: state.cloned().map(Into::into),
                 is_configured: Some(configured.is_some()),
                 peer: configured.map(peer),
                 ..Destination::from(row)

@@ -5,7 +5,7 @@ use tidegate_catalogue::{Catalogue, DeliveryNote, Origin, Outcome, Reader, Recor
 
 use super::text;
 use crate::admin::outbox::look;
-use crate::admin::outbox::model::{Destinations, Outbox, OutboxChanged};
+use crate::admin::outbox::model::{Destinations, Live, Outbox, OutboxChanged};
 use crate::admin::outbox::search::OutboxSearch;
 use crate::cli::table::COLUMNS;
 use crate::cli::table_tests::uid;
@@ -98,6 +98,33 @@ fn deliveries_are_listed_with_what_failed() {
     for part in ["a-destination", "2.0 GiB", "waiting since 2025-11-29 19:33", "next retry 2025-11-29 19:35"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
+}
+
+#[test]
+fn a_destination_says_what_the_node_does_about_it() {
+    let fixture = Fixture::new();
+    let live = |phase: &str, bytes_per_s| Live {
+        phase: phase.to_owned(),
+        down_since: Some("2025-11-29T19:30:00.000Z".to_owned()),
+        next_probe: Some("2025-11-29T19:36:00.000Z".to_owned()),
+        connections: 2,
+        bytes_per_s,
+        last_error: Some("cannot connect to 10.0.0.5:104: refused \u{1b}".to_owned()),
+        last_error_at: None,
+        last_success: None,
+    };
+    let said = |phase, bytes_per_s| {
+        let mut found = fixture.destinations();
+        found.destinations[0].live = Some(live(phase, bytes_per_s));
+        text::destinations(&found, 200)
+    };
+    let text = said("sending", 1 << 20);
+    assert!(text.contains("sending 1.0 MiB/s over 2 associations, 34m 8s left at this rate"), "{text}");
+    assert!(said("sending", 0).contains("over 2 associations\n"));
+    let text = said("down", 0);
+    assert!(text.contains("DOWN since 2025-11-29 19:30, next call at 2025-11-29 19:36: cannot connect"), "{text}");
+    assert!(!text.contains('\u{1b}'));
+    assert_eq!(said("idle", 0), text::destinations(&fixture.destinations(), 200));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Deliveries as text that fits the terminal, but for UIDs, which are never cut.
 
-use crate::admin::outbox::model::{Delivery, Destination, Destinations, Outbox, OutboxChanged};
+use std::time::Duration;
+
+use crate::admin::outbox::model::{Delivery, Destination, Destinations, Live, Outbox, OutboxChanged};
 use crate::cli::table::Table;
 use crate::cli::text::{count, cut, safe, size};
 
@@ -8,6 +10,8 @@ use crate::cli::text::{count, cut, safe, size};
 const NAME_COLUMNS: usize = 16;
 /// Columns of its AE title and address: a host may have 253 characters.
 const PEER_COLUMNS: usize = 60;
+/// Columns of what failed.
+const WHY_COLUMNS: usize = 200;
 
 /// A line for each destination, and a second with its peer and what is due.
 pub(super) fn destinations(found: &Destinations, width: usize) -> String {
@@ -22,6 +26,9 @@ pub(super) fn destinations(found: &Destinations, width: usize) -> String {
             row.delivered.to_string(),
         ]);
         table.line(described(row));
+        if let Some(doing) = row.live.as_ref().and_then(|live| doing(live, row.waiting_bytes)) {
+            table.line(doing);
+        }
     }
     table.render(width)
 }
@@ -36,6 +43,27 @@ fn described(row: &Destination) -> String {
     ];
     let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     if text.is_empty() { "nothing waits".to_owned() } else { text }
+}
+
+/// What the node is doing about a destination; `None`: nothing that the other lines do not say.
+fn doing(live: &Live, waiting_bytes: u64) -> Option<String> {
+    let why = live.last_error.as_deref().map(|why| cut(&safe(why), WHY_COLUMNS)).unwrap_or_default();
+    match live.phase.as_str() {
+        "sending" => {
+            let left = waiting_bytes.checked_div(live.bytes_per_s).map(Duration::from_secs);
+            let left = left.map(|left| format!(", {} left at this rate", humantime::format_duration(left)));
+            let associations = count(live.connections, "association");
+            Some(format!("sending {}/s over {associations}{}", size(live.bytes_per_s), left.unwrap_or_default()))
+        }
+        "down" => {
+            let [since, next] =
+                [&live.down_since, &live.next_probe].map(|at| at.as_deref().map(moment).unwrap_or_default());
+            Some(format!("DOWN since {since}, next call at {next}: {why}"))
+        }
+        "unavailable" => Some(format!("NOT READABLE: {why}")),
+        "outside_hours" => Some("outside of its hours".to_owned()),
+        _ => None,
+    }
 }
 
 /// Three lines a delivery: its state, its instance, and what failed.
