@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tidegate_catalogue::Owed;
 use tidegate_memory::{Holder, MemoryLease};
 use tidegate_protocol::requestor::{ContextRefused, Event};
-use tidegate_protocol::{Invocation, Response};
+use tidegate_protocol::{Invocation, Priority, Response};
 use tidegate_reencode::Reencoder;
 use tidegate_storage::Store;
 use tidegate_storage::survey::{NotSendable, Outgoing, Survey};
@@ -219,8 +219,11 @@ impl Association {
         };
         self.has_probed = true;
         let meta = file.meta();
-        let invocation =
-            Invocation::Store { sop_class: meta.sop_class_uid.as_str(), sop_instance: meta.sop_instance_uid.as_str() };
+        let invocation = Invocation::Store {
+            sop_class: meta.sop_class_uid.as_str(),
+            sop_instance: meta.sop_instance_uid.as_str(),
+            priority: Priority::of(self.hub.borrow().settings.priority),
+        };
         let message_id = match self.call.requestor.begin(context, &invocation) {
             Ok(message_id) => message_id,
             Err(error) => {

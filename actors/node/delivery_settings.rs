@@ -25,7 +25,7 @@ pub struct DestinationSettings {
     pub bandwidth_bytes_per_s: Option<u64>,
     /// When sending may begin; `None`: always.
     pub hours: Option<Hours>,
-    /// Destinations with a higher one go first.
+    /// The priority of its C-STOREs: above 0 high, below 0 low (PS3.7 §9.1.1.1.6).
     pub priority: i32,
     /// An instance is dead that could not be delivered for so long.
     pub retry_for: Duration,

@@ -40,7 +40,7 @@ pub mod status;
 pub mod syntaxes;
 
 pub use association::Association;
-pub use command::{Invocation, Operation, Response};
+pub use command::{Invocation, Operation, Priority, Response};
 pub use event::{ActionRequest, Event, NotDicom, PeerAbort, StoreRequest, Violation};
 pub use negotiation::{
     AeTitles, AssociateRequest, ContextRefusal, Policy, RefusedContexts, Rejection, RequestFault, UserIdentity,

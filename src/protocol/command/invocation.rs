@@ -5,8 +5,36 @@ use crate::syntaxes::{STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, VERIFICAT
 
 /// (0000,0800): a dataset follows; any value but [`NO_DATA_SET`] says so (PS3.7 §E.1).
 const DATA_SET: u16 = 0x0001;
-/// (0000,0700): medium (PS3.7 §E.1).
-const PRIORITY: u16 = 0x0000;
+/// Priority (0000,0700), which a peer may take no notice of (PS3.7 §9.1.1.1.6, §E.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// As everything else.
+    #[default]
+    Medium,
+    /// Before it.
+    High,
+    /// Behind it.
+    Low,
+}
+
+impl Priority {
+    /// High above 0, low below.
+    pub fn of(number: i32) -> Self {
+        match number {
+            0 => Self::Medium,
+            1.. => Self::High,
+            _ => Self::Low,
+        }
+    }
+
+    fn code(self) -> u16 {
+        match self {
+            Self::Medium => 0,
+            Self::High => 1,
+            Self::Low => 2,
+        }
+    }
+}
 
 /// A request of this node: what is asked, without the Message ID, which the association chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +47,8 @@ pub enum Invocation<'a> {
         sop_class: &'a str,
         /// Affected SOP Instance UID.
         sop_instance: &'a str,
+        /// How much the peer is asked to hurry.
+        priority: Priority,
     },
     /// C-FIND (PS3.7 §9.3.2.1). Its dataset is the identifier.
     Find {
@@ -69,8 +99,10 @@ impl Invocation<'_> {
         }
         element(&mut out, 0x0100, &self.command_field().to_le_bytes());
         element(&mut out, 0x0110, &message_id.to_le_bytes());
-        if matches!(self, Self::Store { .. } | Self::Find { .. }) {
-            element(&mut out, 0x0700, &PRIORITY.to_le_bytes());
+        match self {
+            Self::Store { priority, .. } => element(&mut out, 0x0700, &priority.code().to_le_bytes()),
+            Self::Find { .. } => element(&mut out, 0x0700, &Priority::Medium.code().to_le_bytes()),
+            _ => {}
         }
         element(&mut out, 0x0800, &data_set_type.to_le_bytes());
         match self {

@@ -5,7 +5,7 @@ use crate::syntaxes::{is_uid, unpadded};
 
 mod invocation;
 
-pub use invocation::Invocation;
+pub use invocation::{Invocation, Priority};
 
 /// (0000,0800): no dataset follows the command (PS3.7 §E.1).
 const NO_DATA_SET: u16 = 0x0101;

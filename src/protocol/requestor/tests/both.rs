@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::peer::*;
 use crate::requestor::{Event, Requestor, Role};
 use crate::syntaxes::{IMPLICIT_VR_LITTLE_ENDIAN as IMPLICIT, STORAGE_COMMITMENT, VERIFICATION};
-use crate::{ActionStatus, Association, ErrorComment, Event as Heard, Invocation, Policy, State, Status};
+use crate::{ActionStatus, Association, ErrorComment, Event as Heard, Invocation, Policy, Priority, State, Status};
 
 struct Both {
     requestor: Requestor,
@@ -84,7 +84,9 @@ fn what_one_side_sends_the_other_understands() {
         assert!(matches!(&both.back()[..], [Event::Responded(response)] if response.status == 0));
 
         let instance: Vec<u8> = (0..5000_u32).map(|n| n as u8).collect();
-        both.requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2.3" }).unwrap();
+        both.requestor
+            .begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2.3", priority: Priority::Medium })
+            .unwrap();
         both.requestor.push_dataset(&instance);
         both.requestor.end_dataset();
         let heard = both.there();

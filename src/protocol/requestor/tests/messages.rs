@@ -3,7 +3,7 @@
 use super::peer::*;
 use crate::command::CommandError;
 use crate::requestor::Event;
-use crate::{CannotSend, Invocation, State, Violation};
+use crate::{CannotSend, Invocation, Priority, State, Violation};
 
 const C_STORE: u16 = 0x0001;
 const C_FIND: u16 = 0x0020;
@@ -14,10 +14,10 @@ type Elements<'a> = &'a [(u16, &'a [u8])];
 
 #[test]
 fn each_request_is_a_well_formed_command_set() {
-    let store = Invocation::Store { sop_class: CT, sop_instance: "1.2.3.45" };
+    let store = Invocation::Store { sop_class: CT, sop_instance: "1.2.3.45", priority: Priority::of(7) };
     let cases: [(u8, Invocation<'_>, u16, Elements<'_>); 4] = [
         (1, Invocation::Echo, C_ECHO, &[(0x0002, b"1.2.840.10008.1.1\0")]),
-        (3, store, C_STORE, &[(0x0002, b"1.2.840.10008.5.1.4.1.1.2\0"), (0x0700, &[0, 0]), (0x1000, b"1.2.3.45")]),
+        (3, store, C_STORE, &[(0x0002, b"1.2.840.10008.5.1.4.1.1.2\0"), (0x0700, &[1, 0]), (0x1000, b"1.2.3.45")]),
         (
             5,
             Invocation::ReportCommitment { event_type: 2 },
@@ -76,7 +76,9 @@ fn a_dataset_is_cut_to_what_the_peer_takes() {
         let length = if (1..100).contains(&max_pdu_length) { 3000 } else { dataset.len() };
         for piece in [1000, 16_378, 300_000] {
             let mut requestor = established(max_pdu_length);
-            requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+            requestor
+                .begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2", priority: Priority::Medium })
+                .unwrap();
             let mut sent = requestor.take_output();
             for piece in dataset[..length].chunks(piece) {
                 requestor.push_dataset(piece);
@@ -142,7 +144,7 @@ fn responses_come_in_any_order_and_with_their_datasets() {
 #[test]
 fn a_response_may_come_before_the_end_of_the_request() {
     let mut requestor = established(0);
-    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2", priority: Priority::Medium }).unwrap();
     requestor.push_dataset(b"half");
     let events = feed(&mut requestor, &p_data(3, true, true, &response(C_STORE, 1, 0xA700, false)));
     assert!(matches!(&events[..], [Event::Responded(response)] if response.status == 0xA700));
@@ -199,7 +201,7 @@ fn requests_of_the_peer_are_refused() {
     assert_eq!((value(&command, 0x0120), value(&command, 0x0900)), (Some(&[77, 0][..]), Some(&[0x11, 0x02][..])));
 
     // While a dataset is being sent, the refusal waits for its end.
-    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2", priority: Priority::Medium }).unwrap();
     feed(&mut requestor, &p_data(1, true, true, &request(C_ECHO, 80, false)));
     requestor.push_dataset(b"data");
     requestor.end_dataset();
@@ -220,7 +222,9 @@ fn a_dataset_of_fragments_that_the_caller_sends_is_the_same_on_the_wire() {
     for max_pdu_length in [0, 9, 4096, 16_384, u32::MAX] {
         let length = if max_pdu_length == 9 { 3001 } else { dataset.len() };
         let mut requestor = established(max_pdu_length);
-        requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+        requestor
+            .begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2", priority: Priority::Medium })
+            .unwrap();
         let mut sent = requestor.take_output();
         let most = requestor.most_fragment_bytes();
         assert!(most <= 1 << 20 && most.is_multiple_of(2));
@@ -245,14 +249,14 @@ fn a_dataset_of_fragments_that_the_caller_sends_is_the_same_on_the_wire() {
 fn a_dataset_is_sent_in_one_way_only() {
     let mut requestor = established(0);
     assert_eq!(requestor.fragment(2, true), None, "none is under way");
-    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2", priority: Priority::Medium }).unwrap();
     requestor.push_dataset(b"held");
     assert_eq!(requestor.fragment(2, true), None);
     requestor.abort();
     let mut requestor = established(0);
-    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2" }).unwrap();
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.2", priority: Priority::Medium }).unwrap();
     assert!(requestor.fragment(0, true).is_some(), "an empty dataset has an end as well");
-    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.3" }).unwrap();
+    requestor.begin(3, &Invocation::Store { sop_class: CT, sop_instance: "1.3", priority: Priority::Medium }).unwrap();
     feed(&mut requestor, &[5, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
     assert!(requestor.fragment(2, false).is_some(), "a peer that asks for release gets the rest");
     requestor.answer_release();
