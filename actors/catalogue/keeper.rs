@@ -238,10 +238,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Enters all that is queued now, and notes what was missed. False after a failure.
     pub(super) fn enter_all(&mut self) -> bool {
-        self.enter_what_waits() && {
-            self.enter();
-            self.reopening.at().is_none()
-        }
+        self.enter_what_waits().then(|| self.enter()).is_some() && self.reopening.at().is_none()
     }
 
     /// Whether the catalogue has all that is on the disk, as far as it knows.

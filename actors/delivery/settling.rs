@@ -120,7 +120,7 @@ impl Hub {
         if let Some(unlogged) = worth {
             error!(
                 destination = self.name,
-                sop_instance_uid = %owed.sop_instance_uid,
+                uid = %owed.sop_instance_uid,
                 path = %owed.path.display(),
                 cause = why,
                 attempts = owed.attempts + 1,

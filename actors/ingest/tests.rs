@@ -85,9 +85,8 @@ impl Node {
         };
         let store = Store::open(settings).unwrap().0;
         let heard = Arc::<Heard>::default();
-        let sinks: Vec<Arc<dyn Sink>> = vec![heard.clone()];
-        let shared = Arc::new(Shared::new(live(writers), WRITERS, 1, false, None, &store, sinks).unwrap());
-        Self { directory, shared, heard, writers: Vec::new() }
+        let shared = Shared::new(live(writers), WRITERS, 1, false, None, &store, vec![heard.clone() as _]);
+        Self { directory, shared: Arc::new(shared.unwrap()), heard, writers: Vec::new() }
     }
 
     /// The SOP Instance UIDs that the sink has heard, in order.
@@ -118,8 +117,8 @@ impl Node {
 /// Asserts that an instance was stored with these bytes: the store compares them.
 async fn assert_stored(shared: &Arc<Shared>, sop_instance: &str, bytes: Vec<u8>, stored: Stored) {
     assert_eq!(stored.outcome, Outcome::New, "{sop_instance}");
-    let again = store(shared, sop_instance, bytes, 5000).await.unwrap();
-    assert_eq!((again.outcome, again.path), (Outcome::Identical, stored.path), "{sop_instance}");
+    let Stored { outcome, path, .. } = store(shared, sop_instance, bytes, 5000).await.unwrap();
+    assert_eq!((outcome, path), (Outcome::Identical, stored.path), "{sop_instance}");
 }
 
 fn live(writers: WriterSettings) -> LiveSettings {
@@ -158,7 +157,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
         client_verifier: None,
         commitment: Arc::default(),
         delivery: Arc::default(),
-        retention: crate::node::settings::RetentionSettings::default(),
+        retention: Default::default(),
         access: Arc::new(AccessSettings {
             rules: Rules::new(Vec::new()),
             terms: Vec::new(),

@@ -58,11 +58,9 @@ pub(super) fn compose(
     given: &Given,
     problems: &mut Vec<Problem>,
 ) -> Option<Settings> {
-    let mut checks = Checks::new(given, problems);
-    let checks = &mut checks;
-    let mut raw = raw.clone();
+    let checks = &mut Checks::new(given, problems);
+    let raw = &mut raw.clone();
     raw.keep_within_bounds(|key, complaint| checks.refuse(key, complaint));
-    let raw = &raw;
     let (listen, tls_listen) = (listen("node.listen", &raw.node.listen, checks), listen_for_tls(raw, checks));
     warn_of_unused_tls(raw, checks);
     let tls = tls_listen.flatten().and_then(|_| tls(&raw.tls, checks));
@@ -75,10 +73,10 @@ pub(super) fn compose(
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     one_address_each(listen.flatten(), tls_listen.flatten(), admin.as_ref().and_then(Option::as_ref), checks);
-    let (admin_socket, delivery) = (admin_socket(raw, checks), delivery(raw, checks));
+    let (admin_socket, delivery, retention) =
+        (admin_socket(raw, checks), delivery(raw, checks), retention(raw, checks));
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
-    let retention = retention(raw, checks);
     // All checks are done. From here on, a missing value ends the composition.
     let audit = audit?;
     let (tls, client_verifier, certificate, revocation_lists) = match tls {

@@ -108,7 +108,7 @@ fn the_catalogue_of_another_root_answers_no_question() {
 
 #[test]
 fn a_time_that_cannot_be_read_is_a_usage_error_that_teaches() {
-    let (code, _, stderr) = output(&["studies", "--since", "yesterday"]);
+    let (code, _, stderr) = output(&["studies", "--since", "last week"]);
     assert_eq!(code, 2);
     assert!(stderr.contains("how long ago, such as 2h"), "{stderr}");
 }

@@ -12,7 +12,7 @@ import corpus
 import peers
 from checks import check_same
 
-LIMIT_S = 120
+LIMIT_S = 60
 
 
 def gateway(start_node, directory: Path, port: int, called: str, more: str = ""):
@@ -30,6 +30,11 @@ def send(node, samples) -> None:
     paths = [sample.path for sample in samples]
     peers.run("dcmsend", "--no-halt", "--no-illegal-proposal", "-aec", node.ae_title, "127.0.0.1", node.port, *paths, expect=None)
     assert node.files(), "nothing was stored"
+
+
+def owed(node) -> set[str]:
+    """What the archives of these tests take: DCMTK and Orthanc have no color palettes, the well-known instances of PS3.6 table A-4."""
+    return {instance for instance, _, _ in node.received() if not instance.startswith("1.2.840.10008.1.5.")}
 
 
 def eventually(has_come, limit_s: float = LIMIT_S) -> bool:
@@ -69,7 +74,7 @@ def test_storescp_keeps_what_was_stored(start_node, tmp_path, options):
     with storescp(tmp_path / "archive", *options) as port:
         node = gateway(start_node, tmp_path, port, "ARCHIVE")
         send(node, corpus.of_syntaxes(*corpus.UNCOMPRESSED))
-        uids = {instance for instance, _, _ in node.received()}
+        uids = owed(node)
         archived = lambda: {str(read.SOPInstanceUID) for read in map(pydicom.dcmread, (tmp_path / "archive").glob("*.dcm"))}
         assert eventually(lambda: len(list((tmp_path / "archive").glob("*.dcm"))) >= len(uids))
         assert eventually(lambda: archived() >= uids), f"missing: {uids - archived()}"
@@ -96,7 +101,7 @@ def test_orthanc_has_each_instance(start_node, tmp_path):
     try:
         node = gateway(start_node, tmp_path, port, "ORTHANC")
         send(node, corpus.of_syntaxes(*corpus.UNCOMPRESSED)[:50])
-        uids = {instance for instance, _, _ in node.received()}
+        uids = owed(node)
         assert eventually(lambda: server.get("/statistics")["CountInstances"] >= len(uids))
     finally:
         server.stop()
@@ -106,7 +111,7 @@ def test_an_archive_that_is_down_and_killed_has_everything_in_the_end(start_node
     port = peers.free_port()
     node = gateway(start_node, tmp_path, port, "ARCHIVE")
     send(node, corpus.of_syntaxes(*corpus.UNCOMPRESSED)[:100])
-    uids = {instance for instance, _, _ in node.received()}
+    uids = owed(node)
     archived = lambda: {
         str(read.SOPInstanceUID) for path in tmp_path.glob("archive*/*.dcm") for read in [pydicom.dcmread(path, force=True)] if "SOPInstanceUID" in read
     }

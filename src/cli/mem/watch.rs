@@ -204,6 +204,7 @@ writing     [#...................]    3.0 MiB  2 leases, oldest 0.9s
 spooling    [....................]        0 B  0 leases
 catalogue   [....................]        0 B  0 leases
 commitment  [....................]        0 B  0 leases
+delivery    [....................]        0 B  0 leases
 admin       [....................]        0 B  0 leases
 
      BYTES  LEASES    OLDEST  HOLDER

@@ -49,7 +49,7 @@ fn a_file_is_answered_for_where_it_is_and_never_through_a_link() {
 #[test]
 fn a_file_is_sent_as_it_was_when_it_was_opened() {
     use std::io::Read;
-    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
 
     use super::NotSendable;
     use crate::meta::FileMeta;
@@ -86,9 +86,7 @@ fn a_file_is_sent_as_it_was_when_it_was_opened() {
     assert_eq!(file.read(file.dataset_offset() + 7, &mut first).unwrap(), first.len());
     assert_eq!(first[..], dataset[7..][..first.len()]);
 
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut peer, _) = listener.accept().unwrap();
+    let (socket, mut peer) = UnixStream::pair().unwrap();
     let receiving = std::thread::spawn(move || {
         let mut received = Vec::new();
         peer.read_to_end(&mut received).unwrap();

@@ -336,8 +336,7 @@ fn message(
     let uid = text(&value(&command_set, 0x1000));
     let reply = reply?;
     let syntax = contexts[&context].clone();
-    let outstanding = outstanding(wire);
-    seen.most_outstanding.fetch_max(outstanding, Ordering::SeqCst);
+    seen.most_outstanding.fetch_max(outstanding(wire), Ordering::SeqCst);
     seen.received.lock().push(Received {
         uid: uid.clone(),
         syntax,
@@ -354,17 +353,22 @@ fn message(
         }
         other => return Some(other),
     };
-    let response = command(&[
-        (0x0002, &value(&command_set, 0x0002)),
+    let response = response(&command_set, &uid, status);
+    wire.0.write_all(&p_data(context, 3, &response)).ok()?;
+    Some(Reply::Status(status))
+}
+
+/// The command set of the response to that command.
+fn response(command_set: &[u8], uid: &str, status: u16) -> Vec<u8> {
+    command(&[
+        (0x0002, &value(command_set, 0x0002)),
         (0x0100, &0x8001_u16.to_le_bytes()),
-        (0x0120, &value(&command_set, 0x0110)),
+        (0x0120, &value(command_set, 0x0110)),
         (0x0800, &[1, 1]),
         (0x0900, &status.to_le_bytes()),
         (0x0902, b"as the test says "),
         (0x1000, uid.as_bytes()),
-    ]);
-    wire.0.write_all(&p_data(context, 3, &response)).ok()?;
-    Some(Reply::Status(status))
+    ])
 }
 
 /// 2 if another message has begun to come before this one is answered.
