@@ -34,6 +34,6 @@ pub(crate) fn must_read(seen: &Seen, known: Option<&Known>, depth: Depth) -> boo
 
 /// The stamp that a directory may keep: a later change must give it another. The kernel's clock is coarse, so a change that follows a listing
 /// at once may not, and a stamp in the future is of a clock that was set back.
-pub(super) fn lasting_stamp(stamp_ns: i64, now_ns: i64) -> Option<i64> {
+pub(crate) fn lasting_stamp(stamp_ns: i64, now_ns: i64) -> Option<i64> {
     (stamp_ns.saturating_add(CLOCK_MARGIN_NS) < now_ns).then_some(stamp_ns)
 }
