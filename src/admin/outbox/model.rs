@@ -43,13 +43,13 @@ pub(crate) struct Destination {
     /// When the next instance is tried again; absent if none is.
     pub(crate) next_retry: Option<String>,
     /// What the node is doing about it; absent if it is not configured, or no node was asked.
-    pub(crate) live: Option<Live>,
+    pub(crate) live: Option<Doing>,
 }
 
 /// What the node is doing about a destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Live {
+pub(crate) struct Doing {
     /// `idle`, `sending`, `down`, `paused`, `outside_hours`, `unavailable` or `stopping`.
     pub(crate) phase: String,
     /// Since when it is down; absent if it is not.
@@ -164,7 +164,7 @@ impl From<DestinationRow> for Destination {
     }
 }
 
-impl From<DestinationState> for Live {
+impl From<DestinationState> for Doing {
     fn from(state: DestinationState) -> Self {
         let at = |at: SystemTime| rfc3339(i64::try_from(unix_ms(at)).unwrap_or(i64::MAX));
         let phase = state.phase.name().to_owned();

@@ -5,7 +5,7 @@ use tidegate_catalogue::{Catalogue, DeliveryNote, Origin, Outcome, Reader, Recor
 
 use super::text;
 use crate::admin::outbox::look;
-use crate::admin::outbox::model::{Destinations, Live, Outbox, OutboxChanged};
+use crate::admin::outbox::model::{Destinations, Doing, Outbox, OutboxChanged};
 use crate::admin::outbox::search::OutboxSearch;
 use crate::cli::table::COLUMNS;
 use crate::cli::table_tests::uid;
@@ -103,7 +103,7 @@ fn deliveries_are_listed_with_what_failed() {
 #[test]
 fn a_destination_says_what_the_node_does_about_it() {
     let fixture = Fixture::new();
-    let live = |phase: &str, bytes_per_s| Live {
+    let live = |phase: &str, bytes_per_s| Doing {
         phase: phase.to_owned(),
         down_since: Some("2025-11-29T19:30:00.000Z".to_owned()),
         next_probe: Some("2025-11-29T19:36:00.000Z".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::admin::outbox::model::{Delivery, Destination, Destinations, Live, Outbox, OutboxChanged};
+use crate::admin::outbox::model::{Delivery, Destination, Destinations, Doing, Outbox, OutboxChanged};
 use crate::cli::table::Table;
 use crate::cli::text::{count, cut, safe, size};
 
@@ -46,7 +46,7 @@ fn described(row: &Destination) -> String {
 }
 
 /// What the node is doing about a destination; `None`: nothing that the other lines do not say.
-fn doing(live: &Live, waiting_bytes: u64) -> Option<String> {
+fn doing(live: &Doing, waiting_bytes: u64) -> Option<String> {
     let why = live.last_error.as_deref().map(|why| cut(&safe(why), WHY_COLUMNS)).unwrap_or_default();
     match live.phase.as_str() {
         "sending" => {
