@@ -83,6 +83,11 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The same as the databases of the node keep times.
+pub(crate) fn clock_ms() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
+}
+
 /// An instance is stored. The event borrows: a sink that hands it on copies what it needs, and pays for that.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed<'a> {

@@ -5,7 +5,7 @@ use tidegate_storage::meta::FileMeta;
 use tidegate_storage::uid::Uid;
 
 use super::env::Env;
-use super::peer::Peer;
+use super::peer::{Peer, placement_under};
 use crate::ingest::Description;
 use crate::node::settings::LiveSettings;
 use crate::refusal::Refusal;
@@ -18,9 +18,10 @@ pub(super) fn describe(
     live: &LiveSettings,
 ) -> Result<Description, Refusal> {
     let meta = file_meta(request, peer, &live.associations.policy)?;
-    let placement = peer.placement(&live.access, meta.sop_class_uid.as_str());
+    let rule = peer.rule_of(meta.sop_class_uid.as_str());
+    let placement = placement_under(&live.access, rule);
     let wanted = env.wanted_for(placement.as_deref());
-    let origin = peer.origin_of(live, meta.sop_class_uid.as_str());
+    let origin = peer.origin_of(live, rule);
     Ok(Description { origin, meta, placement, wanted })
 }
 

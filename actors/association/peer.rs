@@ -92,9 +92,9 @@ impl Peer {
         self.origin = Arc::new(Origin::new(association, self.address, title, rule));
     }
 
-    /// The origin of instances of the SOP class, with their destinations.
-    pub(crate) fn origin_of(&mut self, live: &LiveSettings, sop_class: &str) -> Arc<Origin> {
-        let destinations = self.destinations(live, sop_class);
+    /// The origin of instances under that access rule, with their destinations.
+    pub(crate) fn origin_of(&mut self, live: &LiveSettings, rule: Option<usize>) -> Arc<Origin> {
+        let destinations = destinations_under(live, rule);
         let has_them = |origin: &&Arc<Origin>| origin.destinations == destinations;
         if let Some(origin) = [&self.origin].into_iter().chain(&self.other_origins).find(has_them) {
             return Arc::clone(origin);
@@ -104,10 +104,9 @@ impl Peer {
         origin
     }
 
-    /// The destinations of instances of the SOP class, by name.
-    pub(crate) fn destinations(&self, live: &LiveSettings, sop_class: &str) -> Arc<[String]> {
-        let index = self.granted.as_ref().and_then(|granted| granted.sop_class(sop_class).ok()).flatten();
-        destinations_of(live, index)
+    /// The access rule of instances of the SOP class, by its index; `None`: there is none.
+    pub(crate) fn rule_of(&self, sop_class: &str) -> Option<usize> {
+        self.granted.as_ref().and_then(|granted| granted.sop_class(sop_class).ok()).flatten()
     }
 
     /// The peer as the list of refusals names it.
@@ -148,16 +147,15 @@ impl Peer {
         let rule = self.granted.as_ref().and_then(Granted::association);
         rule.and_then(|index| access.terms.get(index)).is_none_or(|terms| terms.commitment)
     }
+}
 
-    /// The placement of instances of the SOP class; `None`: that of the store's settings.
-    pub(crate) fn placement(&self, access: &AccessSettings, sop_class: &str) -> Option<Arc<Placement>> {
-        let index = self.granted.as_ref()?.sop_class(sop_class).ok()??;
-        access.terms.get(index)?.placement.clone()
-    }
+/// The placement of instances under that access rule; `None`: that of the store's settings.
+pub(super) fn placement_under(access: &AccessSettings, rule: Option<usize>) -> Option<Arc<Placement>> {
+    access.terms.get(rule?)?.placement.clone()
 }
 
 /// The destinations of instances under that access rule, by name.
-pub(super) fn destinations_of(live: &LiveSettings, rule: Option<usize>) -> Arc<[String]> {
+pub(super) fn destinations_under(live: &LiveSettings, rule: Option<usize>) -> Arc<[String]> {
     let terms = rule.and_then(|index| live.access.terms.get(index));
     Arc::clone(terms.map_or(&live.delivery.default_to, |terms| &terms.deliver_to))
 }

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::connection::Connection;
 use super::end::End;
-use super::peer::{User, destinations_of};
+use super::peer::{User, destinations_under, placement_under};
 use crate::gauges::audit::{AuditEvent, Denial};
 use crate::gauges::incidents::Topic;
 use crate::network::client_verifier::take_refused;
@@ -179,12 +179,13 @@ impl Connection {
         let is_stored = |sop_class: &&str| ![VERIFICATION, STORAGE_COMMITMENT].contains(sop_class);
         for sop_class in self.session.abstract_syntaxes().filter(is_stored) {
             let index = granted.sop_class(sop_class).map_err(|_| Change::SopClass)?;
-            let after = index.and_then(|index| new.access.terms.get(index)?.placement.clone());
-            let before = self.peer.placement(&self.node.live.access, sop_class);
+            let (live, rule) = (&self.node.live, self.peer.rule_of(sop_class));
+            let [before, after] =
+                [(&live.access, rule), (&new.access, index)].map(|(access, rule)| placement_under(access, rule));
             if self.placement_of(before.as_ref()) != self.placement_of(after.as_ref()) {
                 return Err(Change::Placement);
             }
-            if self.peer.destinations(&self.node.live, sop_class) != destinations_of(new, index) {
+            if destinations_under(live, rule) != destinations_under(new, index) {
                 return Err(Change::Destinations);
             }
         }

@@ -18,7 +18,7 @@ use tidegate_storage::{Store, StoreError};
 use tracing::warn;
 
 use super::record;
-use super::work::now_ms;
+use crate::committed::clock_ms;
 use crate::elements::{Catalogued, optional};
 
 /// Files are read by so many threads at most: reading waits for the disk, and what is read is entered by one.
@@ -134,7 +134,7 @@ impl Disk for RootDisk {
     }
 
     fn now_ns(&self) -> i64 {
-        now_ms().saturating_mul(1_000_000)
+        clock_ms().saturating_mul(1_000_000)
     }
 }
 

@@ -17,7 +17,8 @@ use super::notes::Call;
 use super::queue::{BATCH, Batch, Cause};
 use super::shared::{Shared, Trouble};
 use super::state::{LastBatch, OpenGap, Work, WorkState};
-use super::work::{Ended, OpenDisk, Works, now_ms};
+use super::work::{Ended, OpenDisk, Works};
+use crate::committed::clock_ms;
 use crate::reopening::{Pauses, Reopening, remedy_of};
 
 const PAUSES: Pauses = Pauses {
@@ -149,26 +150,26 @@ impl<D: Disk> Keeper<D> {
         let mut calls = std::mem::take(&mut self.pending_notes);
         calls.extend(self.shared.notes.take());
         let records = batch.len();
-        if records > 0 || !calls.is_empty() {
-            let began = Instant::now();
-            let entered = self.attempt(|file, works| {
-                let stored: Vec<_> = batch.stored.iter().map(|again| again.path.clone()).collect();
-                let unknown = file.not_present(&stored)?;
-                if !unknown.is_empty() {
-                    file.enter(&works.read(&unknown))?;
-                }
-                let notes: Vec<_> = calls.iter().flat_map(|call| &call.notes).collect();
-                file.enter_news(&News { records: &batch.records, again: &batch.stored, notes: &notes }).map(drop)
-            });
-            if entered.is_none() {
-                (self.pending, self.pending_notes) = (Some(batch), calls);
-                return;
-            }
+        if records == 0 && calls.is_empty() {
             batch.done();
-            calls.into_iter().for_each(Call::done);
-            if records == 0 {
-                return self.note_missed();
+            return self.note_missed();
+        }
+        let began = Instant::now();
+        let entered = self.attempt(|file, works| {
+            let unknown = file.not_present(batch.stored.iter().map(|again| &*again.path))?;
+            if !unknown.is_empty() {
+                file.enter(&works.read(&unknown))?;
             }
+            let notes: Vec<_> = calls.iter().flat_map(|call| &call.notes).collect();
+            file.enter_news(&News { records: &batch.records, again: &batch.stored, notes: &notes }).map(drop)
+        });
+        if entered.is_none() {
+            (self.pending, self.pending_notes) = (Some(batch), calls);
+            return;
+        }
+        batch.done();
+        calls.into_iter().for_each(Call::done);
+        if records > 0 {
             let took = began.elapsed();
             self.shared.figures.entered.add(records);
             self.shared.figures.batches.record(took);
@@ -176,8 +177,6 @@ impl<D: Disk> Keeper<D> {
             let bytes = self.file.as_ref().map_or(0, Catalogue::bytes);
             let mut seen = self.shared.figures.seen.lock();
             (seen.last_batch, seen.bytes) = (last_batch, bytes);
-        } else {
-            batch.done();
         }
         self.note_missed();
     }
@@ -210,7 +209,7 @@ impl<D: Disk> Keeper<D> {
     /// Notes in the file what was missed. The catch-up that follows closes the gap.
     fn note_missed(&mut self) {
         while let Some((cause, count)) = self.unnoted.last().copied() {
-            if self.attempt(|file, _| file.note_gap(cause.text(), count, now_ms())).is_none() {
+            if self.attempt(|file, _| file.note_gap(cause.text(), count, clock_ms())).is_none() {
                 return;
             }
             self.unnoted.pop();
@@ -232,7 +231,7 @@ impl<D: Disk> Keeper<D> {
     pub(super) fn look_for(&mut self, paths: &[PathBuf]) {
         let gone = self.works.not_there(paths);
         if !gone.is_empty() {
-            self.attempt(|file, _| file.mark_gone(&gone, now_ms()));
+            self.attempt(|file, _| file.mark_gone(&gone, clock_ms()));
         }
     }
 
@@ -249,7 +248,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Does a step of the work on the whole catalogue. `others_wait`: so do instances or records.
     pub(super) fn step(&mut self, others_wait: bool) {
-        let at_ms = now_ms();
+        let at_ms = clock_ms();
         if self.works.may_begin_check() && !self.enter_what_waits() {
             return;
         }
@@ -376,7 +375,7 @@ impl<D: Disk> Keeper<D> {
 
     fn set_aside(&mut self, error: &Error) -> Result<(), Error> {
         let path = self.shared.settings.path.clone();
-        let aside = self.calling(|_| set_aside(&path, now_ms()))?;
+        let aside = self.calling(|_| set_aside(&path, clock_ms()))?;
         warn!(
             path = %path.display(), aside = %aside.display(), %error,
             "damaged catalogue set aside; it is rebuilt from the stored files"

@@ -8,7 +8,7 @@ use tidegate_storage::{OpenError, Settings, Store, StoreError};
 
 use super::disk::RootDisk;
 use super::state::CatalogueRequest;
-use super::work::now_ms;
+use crate::committed::clock_ms;
 use crate::node::settings::{CatalogueSettings, LiveSettings};
 
 /// What was found.
@@ -67,7 +67,7 @@ pub fn work(
         CatalogueRequest::CatchUp => (CatchUp::new(disk, Depth::All), Vec::new()),
     };
     if problems.is_empty() {
-        while catch_up.step(&mut catalogue, now_ms())? {
+        while catch_up.step(&mut catalogue, clock_ms())? {
             tell(&catch_up.progress());
         }
     }
@@ -78,7 +78,7 @@ pub fn work(
 fn open(settings: &CatalogueSettings, request: CatalogueRequest) -> Result<Catalogue, OfflineError> {
     match Catalogue::open(&settings.path, settings.keeps_patients) {
         Err(error) if request == CatalogueRequest::Rebuild && settings.is_own && error.remedy() == Remedy::SetAside => {
-            set_aside(&settings.path, now_ms())?;
+            set_aside(&settings.path, clock_ms())?;
             Ok(Catalogue::open(&settings.path, settings.keeps_patients)?)
         }
         opened => Ok(opened?),

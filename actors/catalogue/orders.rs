@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tidegate_catalogue::{Catalogue, Change, ChangeProgress, Choice, Error};
 use tokio::sync::{Notify, oneshot};
 
-use super::work::now_ms;
+use crate::committed::clock_ms;
 use crate::patience::within;
 
 /// Orders that may wait.
@@ -62,7 +62,7 @@ impl Order {
     pub(super) fn step(&mut self, file: &mut Catalogue) -> Result<bool, Error> {
         match &self.order {
             DeliveryOrder::Change(change, choice) => {
-                file.change_deliveries(&self.destination, *change, choice, &mut self.progress, now_ms())?;
+                file.change_deliveries(&self.destination, *change, choice, &mut self.progress, clock_ms())?;
                 self.changed.store(self.progress.changed, Ordering::Relaxed);
                 return Ok(self.progress.is_done);
             }

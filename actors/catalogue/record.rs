@@ -11,7 +11,7 @@ use tidegate_storage::digest::Recorded;
 use tidegate_storage::head::Head;
 use tidegate_storage::survey::Surveyed;
 
-use crate::committed::{Committed, now_ms};
+use crate::committed::{Committed, clock_ms};
 use crate::elements::{
     ACCESSION_NUMBER, INSTANCE_NUMBER, MODALITY, PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, SERIES_DESCRIPTION,
     SERIES_INSTANCE_UID, SERIES_NUMBER, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET, STUDY_DATE, STUDY_DESCRIPTION,
@@ -50,7 +50,7 @@ impl Noted {
             head: instance.head.clone(),
             bytes: instance.file_bytes(),
             digest: instance.digest().value(),
-            received_ms: receipt.map_or_else(now_ms, |receipt| receipt.received_ms) as i64,
+            received_ms: receipt.map_or_else(clock_ms, |receipt| receipt.received_ms as i64),
             origin: origin.catalogued(),
         })
     }
@@ -153,7 +153,7 @@ pub(crate) fn of_file(
 fn received_ms(receipt: Option<&Receipt>, modified_ns: i64, changed_ns: i64) -> i64 {
     let [modified_ms, changed_ms] = [modified_ns, changed_ns].map(|ns| ns.div_euclid(1_000_000));
     let received_ms = receipt.map_or(modified_ms, |receipt| receipt.received_ms as i64);
-    let now_ms = now_ms() as i64;
+    let now_ms = clock_ms();
     if received_ms <= now_ms { received_ms } else { changed_ms.min(now_ms) }
 }
 

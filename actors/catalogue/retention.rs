@@ -14,7 +14,7 @@ use tidegate_storage::{Looked, Removal, Removed, Store};
 use tracing::{info, warn};
 
 use super::keeper::Keeper;
-use super::work::now_ms;
+use crate::committed::clock_ms;
 use crate::gauges::Gauges;
 use crate::gauges::audit::{AuditEvent, AuditStudy};
 use crate::node::settings::RetentionSettings;
@@ -109,7 +109,7 @@ impl Retention {
                 return Some(false);
             }
         };
-        let before_ms = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let before_ms = clock_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let sweep = &mut self.sweep;
         let files = keeper.attempt(|file, _| {
             let left = file.releasing(PAGE)?;
@@ -148,7 +148,7 @@ impl Retention {
             .zip(awaited)
             .filter_map(|(reserved, is_awaited)| (!is_awaited).then_some((reserved.file, reserved.removal)))
             .unzip();
-        let may_go = keeper.attempt(|file, _| file.begin_release(&files, now_ms()))?;
+        let may_go = keeper.attempt(|file, _| file.begin_release(&files, clock_ms()))?;
         let (mut released, mut kept) = (Vec::new(), Vec::new());
         for ((file, removal), may_go) in files.iter().zip(&removals).zip(may_go) {
             let is_gone = may_go && self.is_removed(keeper, file, removal);
@@ -159,7 +159,7 @@ impl Retention {
         keeper.shared.figures.deleted_bytes.add(bytes);
         (self.files, self.bytes) = (self.files + files, self.bytes + bytes);
         audit(&self.env.gauges, &released);
-        keeper.attempt(|file, _| file.end_release(&released, &kept, now_ms()))
+        keeper.attempt(|file, _| file.end_release(&released, &kept, clock_ms()))
     }
 
     /// Reserves a file. `None`: not now, and the next sweep comes to it again.
@@ -221,11 +221,7 @@ fn audit(gauges: &Gauges, released: &[&Releasable]) {
             studies.push(AuditStudy { uid: uid.to_owned(), patient_id, sop_classes: Vec::new() });
             studies.len() - 1
         });
-        let classes = &mut studies[at].sop_classes;
-        match classes.iter_mut().find(|(class, _)| **class == *file.sop_class_uid) {
-            Some((_, count)) => *count += 1,
-            None => classes.push((file.sop_class_uid.to_string(), 1)),
-        }
+        studies[at].count(&file.sop_class_uid);
     }
     for study in studies {
         gauges.record(|| AuditEvent::Deleted { study });

@@ -7,7 +7,7 @@ use tidegate_catalogue::Again;
 use super::queue::Entry;
 use super::record::Noted;
 use super::shared::Shared;
-use crate::committed::{Committed, Sink, now_ms};
+use crate::committed::{Committed, Sink, clock_ms};
 
 /// Queues a record of each committed instance.
 pub(crate) struct CatalogueSink(Arc<Shared>);
@@ -20,11 +20,7 @@ impl CatalogueSink {
 
 impl Sink for CatalogueSink {
     fn committed(&self, event: &Committed<'_>) {
-        let again = || Again {
-            path: event.stored.path.clone(),
-            origin: event.origin.catalogued(),
-            at_ms: i64::try_from(now_ms()).unwrap_or(i64::MAX),
-        };
+        let again = || Again { path: event.stored.path.clone(), origin: event.origin.catalogued(), at_ms: clock_ms() };
         let entry = Noted::of(event).map_or_else(|| Entry::Stored(again()), Entry::Noted);
         if !self.0.queue.push(entry) {
             self.0.figures.missed.increment();

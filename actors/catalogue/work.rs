@@ -14,7 +14,6 @@ use tidegate_storage::StoreError;
 use tracing::warn;
 
 use super::state::{CatalogueRequest, Work, WorkState};
-use crate::committed;
 
 /// The pause after a step on a busy node, as a multiple of the step, and its bounds.
 const PAUSE_FACTOR: u32 = 4;
@@ -247,9 +246,4 @@ impl<D: Disk> Works<D> {
         let pause = if self.is_put_off { Some(FIRST_REPEAT) } else { others_wait.then_some(pause) };
         self.paused_until = pause.map(|pause| Instant::now() + pause);
     }
-}
-
-/// The clock of the records.
-pub(super) fn now_ms() -> i64 {
-    i64::try_from(committed::now_ms()).unwrap_or(i64::MAX)
 }

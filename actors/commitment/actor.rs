@@ -20,12 +20,13 @@ use tokio::time::sleep_until;
 
 use super::caller::{Caller, CallerEnv, Order as CallOrder};
 use super::files::{Files, IsMeasured};
-use super::record::{Record, now_ms};
+use super::record::Record;
 use super::routes::{Route, Way, route};
 use super::shared::{Question, Sending, Shared, Waiting};
 use super::state::NO_WAY;
 use super::tasks::{Lately, Task, Tasks};
 use crate::catalogue;
+use crate::committed::clock_ms;
 use crate::fault;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
@@ -199,7 +200,8 @@ impl CommitmentActor {
             self.note_figures();
         }
         if now >= self.prune_at {
-            let prune = |requests: &mut Requests| Ok(requests.prune(now_ms())? | requests.prune_refusals(now_ms())?);
+            let prune =
+                |requests: &mut Requests| Ok(requests.prune(clock_ms())? | requests.prune_refusals(clock_ms())?);
             let has_more = self.record.attempt(prune).unwrap_or(false);
             self.prune_at = now + if has_more { Duration::from_millis(50) } else { PRUNE_INTERVAL };
         }
@@ -234,7 +236,7 @@ impl CommitmentActor {
 
     /// Notes how instances were sent. A request that comes after them is evaluated by that.
     fn note_sent(&mut self, sent: Vec<Sent>) {
-        if !sent.is_empty() && self.record.attempt(|requests| requests.note_sent(&sent, now_ms())).is_none() {
+        if !sent.is_empty() && self.record.attempt(|requests| requests.note_sent(&sent, clock_ms())).is_none() {
             let mut waiting = self.shared.waiting.lock();
             let later = std::mem::replace(&mut waiting.sent, sent);
             waiting.sent.extend(later);
@@ -247,7 +249,7 @@ impl CommitmentActor {
         let are_there = !orders.is_empty();
         for order in orders {
             self.forget(order.request);
-            let retried = self.record.attempt(|requests| requests.retry(order.request, now_ms()));
+            let retried = self.record.attempt(|requests| requests.retry(order.request, clock_ms()));
             let retried = retried.ok_or_else(|| "the record of commitment requests cannot be used".to_owned());
             let _ = order.reply.send(retried);
         }
@@ -264,7 +266,7 @@ impl CommitmentActor {
         arrived.retain(|peer| !self.has_failed_lately(peer));
         if self.shared.figures.seen.lock().pending > 0 {
             for peer in &arrived {
-                self.record.attempt(|requests| requests.hasten(&peer.calling, Some(&peer.address), now_ms()));
+                self.record.attempt(|requests| requests.hasten(&peer.calling, Some(&peer.address), clock_ms()));
             }
         }
         are_there
@@ -285,7 +287,7 @@ impl CommitmentActor {
             peer.is_tls || former.as_ref().and_then(|former| former.peer(&peer.ae_title)) != Some(*peer)
         };
         for peer in settings.peers.iter().filter(is_new) {
-            self.record.attempt(|requests| requests.hasten(&peer.ae_title, None, now_ms()));
+            self.record.attempt(|requests| requests.hasten(&peer.ae_title, None, clock_ms()));
         }
         true
     }
@@ -322,7 +324,7 @@ impl CommitmentActor {
         let Self { tasks, shared, record, .. } = self;
         let held = Cell::new(None::<Duration>);
         let due = record.attempt(|requests| {
-            requests.due(now_ms(), TURN, |request| {
+            requests.due(clock_ms(), TURN, |request| {
                 if tasks.has(request.id) {
                     return false;
                 }
@@ -347,8 +349,9 @@ impl CommitmentActor {
                 _ => self.dispatch(&request),
             }
         }
-        let next_ms = self.record.attempt(|requests| requests.next_due_ms(now_ms())).flatten();
-        let next = next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(now_ms()).max(1).unsigned_abs()));
+        let next_ms = self.record.attempt(|requests| requests.next_due_ms(clock_ms())).flatten();
+        let next =
+            next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(clock_ms()).max(1).unsigned_abs()));
         if let Some(soon) = [next, held.get()].into_iter().flatten().min() {
             self.look_at = self.look_at.min(Instant::now() + soon);
         }

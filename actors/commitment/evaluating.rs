@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use super::actor::CommitmentActor;
 use super::evaluation::{CHUNK, Step, Terms};
-use super::record::now_ms;
 use super::shared::Begun;
 use super::tasks::Task;
 use crate::catalogue::state::{CatalogueRequest, Condition};
+use crate::committed::clock_ms;
 use crate::node::settings::Verify;
 
 /// An outcome that was concluded so lately is of this moment.
@@ -161,7 +161,7 @@ impl CommitmentActor {
     }
 
     fn note_conclusion(&mut self, id: i64) {
-        let summary = self.record.attempt(|requests| requests.conclude(id, now_ms())).flatten();
+        let summary = self.record.attempt(|requests| requests.conclude(id, clock_ms())).flatten();
         if let Some(summary) = summary {
             self.concluded.retain(|_, (at, _)| at.elapsed() < FRESH);
             self.concluded.insert(id, (Instant::now(), summary.clone()));
@@ -178,7 +178,7 @@ impl CommitmentActor {
 
     /// Waits with a first evaluation. False: it has waited for as long as it may.
     fn wait(&mut self, id: i64, wait: Duration, why: &str) -> bool {
-        let now_ms = now_ms();
+        let now_ms = clock_ms();
         let until_ms = now_ms.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         self.record.attempt(|requests| requests.wait(id, until_ms, why, now_ms)).unwrap_or(true)
     }

@@ -8,9 +8,10 @@ use tracing::{error, info, warn};
 
 use super::actor::CommitmentActor;
 use super::figures::MAX_FAILURES;
-use super::record::{now_ms, time_of};
+use super::record::time_of;
 use super::shared::{Ended, Sending};
 use super::state::{NO_WAY, ReportFailure};
+use crate::committed::clock_ms;
 use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
 use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
@@ -55,7 +56,7 @@ impl CommitmentActor {
     }
 
     fn note_reported(&mut self, request: &Request, summary: Option<&Summary>) -> Option<()> {
-        let at_ms = now_ms();
+        let at_ms = clock_ms();
         let noted = self.record.attempt(|requests| requests.record_attempt(request.id, Attempt::Reported, at_ms))?;
         if noted == Stands::Unknown {
             return Some(());
@@ -105,7 +106,7 @@ impl CommitmentActor {
     /// `is_call`: the peer was called, so that a failure without a status is one of the peer and not of this report alone.
     fn note_failed(&mut self, request: &Request, status: Option<u16>, why: &str, is_call: bool) -> Option<()> {
         let attempt = Attempt::Failed { status, why };
-        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()))?;
+        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, clock_ms()))?;
         if is_call && status.is_none() {
             self.note_unreachable(request, stands, why);
         }
@@ -119,7 +120,7 @@ impl CommitmentActor {
                 self.retrying.insert(request.id);
                 self.nowhere.remove(&request.id);
                 if let Some(unlogged) = self.worth_a_line(Topic::Amiss(Class::Refusal), "commitment_report", request) {
-                    let again_in_s = at_ms.saturating_sub(now_ms()) / 1000;
+                    let again_in_s = at_ms.saturating_sub(clock_ms()) / 1000;
                     warn!(
                         request = request.id,
                         calling,
@@ -142,12 +143,12 @@ impl CommitmentActor {
         let at_ms = match stands {
             Stands::Again { at_ms } => at_ms,
             // Those that were tried for as long are given up with it.
-            Stands::GivenUp => now_ms().saturating_add(FIRST_WAIT.as_millis() as i64),
+            Stands::GivenUp => clock_ms().saturating_add(FIRST_WAIT.as_millis() as i64),
             Stands::Reported | Stands::Unknown => return,
         };
         let lines: Vec<u64> = self.shared.waiting.lock().lines.keys().copied().collect();
         let has_line = |other: &Request| lines.contains(&u64::from(other.asked.association));
-        let given_up = self.record.attempt(|requests| requests.postpone(request, at_ms, why, now_ms(), has_line));
+        let given_up = self.record.attempt(|requests| requests.postpone(request, at_ms, why, clock_ms(), has_line));
         for request in given_up.unwrap_or_default() {
             self.note_given_up(&request, why);
         }
@@ -173,7 +174,7 @@ impl CommitmentActor {
     /// There is no way to the peer at the moment.
     pub(super) fn note_nowhere(&mut self, request: &Request) -> Option<()> {
         let attempt = Attempt::Impossible { why: NO_WAY };
-        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, now_ms()))?;
+        let stands = self.record.attempt(|requests| requests.record_attempt(request.id, attempt, clock_ms()))?;
         match stands {
             Stands::GivenUp => self.note_given_up(request, NO_WAY),
             _ => self.log_nowhere(request),

@@ -9,7 +9,7 @@ use tidegate_protocol::ActionStatus;
 use tracing::{error, info, warn};
 
 use super::shared::{NotRecorded, Shared, Submission};
-use crate::committed;
+use crate::committed::clock_ms;
 use crate::reopening::{Pauses, Reopening, remedy_of};
 
 const PAUSES: Pauses = Pauses {
@@ -24,11 +24,6 @@ pub(super) struct Record {
     requests: Option<Requests>,
     retry_for: Duration,
     reopening: Reopening,
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    i64::try_from(committed::now_ms()).unwrap_or(i64::MAX)
 }
 
 /// The time of that many milliseconds since 1970.
@@ -66,7 +61,7 @@ impl Record {
             return self.attempt(Requests::probe).is_some();
         }
         let was_open = self.requests.take().is_some();
-        match Requests::open(&self.shared.path, retry_for, now_ms()) {
+        match Requests::open(&self.shared.path, retry_for, clock_ms()) {
             Ok(requests) => {
                 if !was_open {
                     let bytes = requests.bytes();
@@ -109,7 +104,7 @@ impl Record {
             let cause = "the record of commitment requests cannot be used".to_owned();
             return Err(NotRecorded { status: ActionStatus::ProcessingFailure, cause });
         };
-        let refused = match requests.accept(&submission.asked, submission.references.iter(), now_ms()) {
+        let refused = match requests.accept(&submission.asked, submission.references.iter(), clock_ms()) {
             Ok(id) => {
                 self.succeeded();
                 return Ok(id);
@@ -156,7 +151,7 @@ impl Record {
             self.requests = None;
         }
         if remedy == Remedy::SetAside && self.reopening.may_set_aside() {
-            match DESIGN.set_aside(&self.shared.path, now_ms()) {
+            match DESIGN.set_aside(&self.shared.path, clock_ms()) {
                 Ok(aside) => return self.was_set_aside(&aside, error),
                 Err(error) => self.tell(&error),
             }

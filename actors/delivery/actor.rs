@@ -364,6 +364,6 @@ impl DeliveryActor {
         } else {
             DestinationPhase::Sending
         };
-        hub.figures.note_phase(&hub.peer(), phase, hub.plan.studies_at());
+        hub.figures.note_phase(&hub.settings.peer(), phase, hub.plan.studies_at());
     }
 }

@@ -15,8 +15,7 @@ use super::contexts::{Accepted, Pairs, Way};
 use super::figures::Figures;
 use super::plan::{Plan, Task};
 use crate::gauges::Gauges;
-use crate::network::calling::CallAddress;
-use crate::node::settings::{DestinationKind, DestinationSettings};
+use crate::node::settings::DestinationSettings;
 
 /// A destination that has no room for another association is asked for one again after so long.
 const FEWER_FOR: Duration = Duration::from_secs(60);
@@ -115,12 +114,6 @@ impl Hub {
     /// Whether the destination has judged an instance of late, and is not down.
     pub(super) fn has_served_of_late(&self) -> bool {
         self.breaker.down().is_none() && self.served.is_some_and(|served| served.elapsed() < OF_LATE)
-    }
-
-    /// The destination, for people.
-    pub(super) fn peer(&self) -> String {
-        let DestinationKind::Dicom(peer) = &self.settings.kind;
-        format!("{} at {}", peer.called, CallAddress { host: peer.host.clone(), port: peer.port })
     }
 
     /// The next instance of a connection that has so many outstanding.

@@ -176,7 +176,7 @@ fn log_refused(hub: &Hub, contexts: &[ProposedContext], accepted: &Accepted) {
     if let Some(unlogged) = worth {
         warn!(
             destination = hub.name,
-            peer = hub.peer(),
+            peer = hub.settings.peer(),
             refused = refused.len(),
             proposed = contexts.len(),
             first,

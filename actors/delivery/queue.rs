@@ -8,7 +8,7 @@ use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 use tokio::time::Instant;
 
 use super::plan::{PAGE, Plan};
-use super::settling::now_of_clock;
+use crate::committed::clock_ms;
 
 /// Repetitions that are read at a time.
 const REPETITIONS: u32 = 64;
@@ -164,7 +164,7 @@ impl Queue {
             }
         }
         if let Some(due_ms) = due_ms.filter(|_| next_look.is_none()) {
-            let now_ms = now_of_clock();
+            let now_ms = clock_ms();
             let mut again_ms = due_ms.saturating_sub(now_ms).max(0);
             // Those that are due while nothing can be begun remain so, and are read with the first look at which it can.
             if again_ms == 0 && wants_page {

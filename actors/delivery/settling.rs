@@ -13,7 +13,7 @@ use super::figures::ms_ahead;
 use super::hub::Hub;
 use super::outcome::{Verdict, verdict};
 use super::plan::Task;
-use crate::committed::now_ms;
+use crate::committed::clock_ms;
 use crate::fixed;
 use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
@@ -55,7 +55,7 @@ impl Hub {
             Attempt::Lost { why, counts: true } => self.failed(&owed, None, why),
             Attempt::Lost { why, counts: false } => self.later(&owed, LOST, None, why),
         };
-        let at_ms = now_of_clock();
+        let at_ms = clock_ms();
         self.push_note(DeliveryNote { generation, key: owed.key, outcome, at_ms });
     }
 
@@ -102,7 +102,7 @@ impl Hub {
     }
 
     fn again(&mut self, owed: &Owed, wait: Duration, counts: bool, status: Option<u16>, why: String) -> Outcome {
-        let now_ms = now_of_clock();
+        let now_ms = clock_ms();
         if now_ms.saturating_sub(owed.owed_ms) >= i64::try_from(self.settings.retry_for.as_millis()).unwrap_or(i64::MAX)
         {
             return self.dead(owed, status, format!("{why}; retry_for is over"));
@@ -136,7 +136,7 @@ impl Hub {
     fn succeeded(&mut self, now: Instant) {
         self.served = Some(now);
         if let Some(down) = self.breaker.succeeded(now) {
-            info!(destination = self.name, peer = self.peer(), down_s = down.as_secs(), "destination is back");
+            info!(destination = self.name, peer = self.settings.peer(), down_s = down.as_secs(), "destination is back");
             self.child.notify_one();
             self.tell();
         }
@@ -164,14 +164,9 @@ impl Hub {
     fn log_down(&self, why: &str) {
         warn!(
             destination = self.name,
-            peer = self.peer(),
+            peer = self.settings.peer(),
             cause = why,
             "destination is down; what it is owed waits, and it is asked again"
         );
     }
-}
-
-/// The clock of the catalogue.
-pub(super) fn now_of_clock() -> i64 {
-    i64::try_from(now_ms()).unwrap_or(i64::MAX)
 }

@@ -53,7 +53,7 @@ impl Transfers {
             self.0.len() - 1
         });
         let transfer = &mut self.0[place];
-        count(&mut transfer.study.sop_classes, sop_class);
+        transfer.study.count(sop_class);
         let (others, event) = match outcome {
             Outcome::New | Outcome::Identical => return ticket,
             Outcome::Replaced => (&mut transfer.replaced, REPLACED),
@@ -86,6 +86,11 @@ impl Transfer {
 }
 
 impl AuditStudy {
+    /// Counts an instance.
+    pub(crate) fn count(&mut self, sop_class: &str) {
+        count(&mut self.sop_classes, sop_class);
+    }
+
     /// The same study, with these instances.
     fn with(&self, sop_classes: Vec<(String, u64)>) -> Self {
         Self { sop_classes, ..self.clone() }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::network::calling::CallAddress;
+
 /// The destinations, and which of them an instance has.
 #[derive(Debug, Default)]
 pub struct DeliverySettings {
@@ -64,6 +66,14 @@ pub struct Hours {
     pub from_minute: u16,
     /// Until this minute, below 1440; not the first.
     pub until_minute: u16,
+}
+
+impl DestinationSettings {
+    /// Its AE title and address, for people.
+    pub fn peer(&self) -> String {
+        let DestinationKind::Dicom(DicomDestination { host, port, called, .. }) = &self.kind;
+        format!("{called} at {}", CallAddress { host: host.clone(), port: *port })
+    }
 }
 
 impl DeliverySettings {

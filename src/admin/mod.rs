@@ -153,8 +153,8 @@ impl Admin {
             let leases = Leases::new(account.clone());
             let queries = Queries::new(account);
             let readers = Readers::new(observer.clone(), queries.clone());
-            let requests = Requests::new(observer.clone(), queries.clone());
-            let deliveries = Deliveries::new(observer.clone(), queries);
+            let requests = Requests::new(observer.clone(), queries);
+            let deliveries = Deliveries::new(observer.clone(), readers.clone());
             let storage = StorageWatch::new(observer.clone());
             let events = Events::new(leases.clone());
             let steering = self.steering.clone();

@@ -202,8 +202,8 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
     let storage = StorageWatch::new(observer.clone());
     let queries = Queries::new(account);
     let readers = Readers::new(observer.clone(), queries.clone());
-    let requests = Requests::new(observer.clone(), queries.clone());
-    let deliveries = Deliveries::new(observer.clone(), queries);
+    let requests = Requests::new(observer.clone(), queries);
+    let deliveries = Deliveries::new(observer.clone(), readers.clone());
     let runtime = Handle::current();
     move |ask, operator| match ask {
         Ask::Memory => answer_or_error(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),

@@ -213,12 +213,12 @@ impl Catalogue {
     }
 
     /// Those of `paths` that the catalogue does not know as files that are there.
-    pub fn not_present(&self, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    pub fn not_present<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<PathBuf>, Error> {
         let mut not_present = Vec::new();
         for path in paths {
             let known = find(self.connection(), path).map_err(DESIGN.sqlite(self.path()))?;
             if known.is_none_or(|known| known.state != State::Present) {
-                not_present.push(path.clone());
+                not_present.push(path.to_owned());
             }
         }
         Ok(not_present)

@@ -6,7 +6,7 @@ use tidegate_catalogue::{Catalogue, Record};
 
 use super::{Child, TestDisk, record};
 use crate::catalogue::state::{CatalogueRequest, CatalogueState, Condition, Work};
-use crate::catalogue::work::now_ms;
+use crate::committed::clock_ms;
 
 #[test]
 fn what_an_operator_asks_for_is_done() {
@@ -53,7 +53,7 @@ fn what_is_on_its_way_is_no_difference() {
     let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
     assert_eq!((checked.progress.differences(), checked.progress.files), (0, count));
     // Received while the check runs: on the disk, and not queued yet.
-    child.disk.store(Record { received_ms: now_ms() + 10_000, ..record(count) });
+    child.disk.store(Record { received_ms: clock_ms() + 10_000, ..record(count) });
     let checked = child.work_of(CatalogueRequest::Check, Work::Check).last_check.unwrap();
     assert_eq!((checked.progress.differences(), checked.progress.files), (0, count + 1));
 }

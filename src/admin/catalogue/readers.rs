@@ -69,7 +69,8 @@ impl Readers {
         self.observer.record_query(AuditQuery { uri: uri.to_owned(), study, conditions }, by);
     }
 
-    async fn ask<T: Send + 'static>(
+    /// Asks the file, as far as it can be read in that state.
+    pub(in crate::admin) async fn ask<T: Send + 'static>(
         &self,
         state: &CatalogueState,
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,

@@ -4,7 +4,6 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use tidegate_actors::gauges::audit::Operator;
 
-use super::look::LookError;
 use super::readers::OutboxError;
 use super::search::{OutboxOrder, OutboxSearch};
 use crate::admin::response::{complain, json};
@@ -37,7 +36,7 @@ fn answer(found: Result<impl Serialize, OutboxError>) -> HttpResponse {
         Ok(found) => json(HttpResponse::Ok(), found),
         Err(error) => {
             let response = match error {
-                OutboxError::Look(LookError::Search(_)) => HttpResponse::BadRequest(),
+                OutboxError::Search(_) => HttpResponse::BadRequest(),
                 OutboxError::Unknown => HttpResponse::NotFound(),
                 _ => HttpResponse::ServiceUnavailable(),
             };

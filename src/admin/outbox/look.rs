@@ -3,27 +3,17 @@
 use tidegate_catalogue::{Error, Reader};
 
 use super::model::{Destinations, Outbox};
-use super::search::{OutboxSearch, SearchError};
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LookError {
-    #[error(transparent)]
-    Search(#[from] SearchError),
-    #[error(transparent)]
-    Catalogue(#[from] Error),
-}
+use super::search::Asked;
 
 /// The destinations that the catalogue knows.
-pub(crate) fn destinations(reader: &mut Reader) -> Result<Destinations, LookError> {
+pub(crate) fn destinations(reader: &mut Reader) -> Result<Destinations, Error> {
     let destinations = reader.destinations()?.into_iter().map(Into::into).collect();
     Ok(Destinations { destinations })
 }
 
 /// A page of the deliveries that fit.
-pub(crate) fn page(reader: &mut Reader, search: &OutboxSearch) -> Result<Outbox, LookError> {
-    let (search, after, limit) = search.read()?;
-    let found = reader.deliveries(&search, after, limit)?;
+pub(crate) fn page(reader: &mut Reader, Asked { search, after, limit }: &Asked) -> Result<Outbox, Error> {
+    let found = reader.deliveries(search, *after, *limit)?;
     let next = found.next.map(|next| next.to_string());
     Ok(Outbox { deliveries: found.deliveries.into_iter().map(Into::into).collect(), next })
 }

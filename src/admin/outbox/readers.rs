@@ -3,53 +3,46 @@
 use std::time::SystemTime;
 
 use tidegate_actors::gauges::audit::{AuditQuery, Operation, Operator};
-use tidegate_actors::{DestinationKind, DestinationSettings, DicomDestination, NotOrdered, Observer};
-use tidegate_catalogue::{DestinationRow, Reader, Sums};
+use tidegate_actors::{DestinationSettings, NotOrdered, Observer};
+use tidegate_catalogue::{DestinationRow, Sums};
 use tracing::field::display;
 
-use super::look::{self, LookError};
+use super::look;
 use super::model::{Destination, Destinations, Outbox, OutboxChanged};
 use super::search::{OutboxOrder, OutboxSearch, SearchError};
-use crate::admin::queries::{Queries, QueryError};
+use crate::admin::catalogue::readers::Readers;
+use crate::admin::look_error::ReadError;
 
-/// The questions of a surface. A reader is opened for a question, and closed after it.
+/// The questions of a surface.
 #[derive(Clone, Debug)]
 pub(in crate::admin) struct Deliveries {
     observer: Observer,
-    queries: Queries,
+    catalogue: Readers,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::admin) enum OutboxError {
-    #[error("there are no deliveries without the catalogue: set [catalogue] path = \"auto\" and start the node again")]
-    Off,
-    #[error("the catalogue is unavailable: {reason}; {remedy}")]
-    Unavailable { reason: String, remedy: String },
     #[error("no destination of that name is configured, and nothing is owed to one")]
     Unknown,
     #[error(transparent)]
     NotOrdered(#[from] NotOrdered),
     #[error(transparent)]
-    Query(#[from] QueryError),
+    Search(#[from] SearchError),
     #[error(transparent)]
-    Look(#[from] LookError),
+    Read(#[from] ReadError),
 }
 
-impl From<SearchError> for OutboxError {
-    fn from(error: SearchError) -> Self {
-        Self::Look(error.into())
-    }
-}
+const OFF: OutboxError = OutboxError::Read(ReadError::Off { what: "there are no deliveries without the catalogue" });
 
 impl Deliveries {
-    pub(in crate::admin) fn new(observer: Observer, queries: Queries) -> Self {
-        Self { observer, queries }
+    pub(in crate::admin) fn new(observer: Observer, catalogue: Readers) -> Self {
+        Self { observer, catalogue }
     }
 
     /// The destinations: those of the configuration, and those that are owed something. It costs no look into the file.
     pub(in crate::admin) fn destinations(&self) -> Result<Destinations, OutboxError> {
-        self.observer.catalogue().ok_or(OutboxError::Off)?;
+        self.observer.catalogue().ok_or(OFF)?;
         let (settings, mut rows) = (self.observer.delivery_settings(), self.observer.queues());
         for configured in &settings.destinations {
             if !rows.iter().any(|row| row.name == configured.name) {
@@ -64,7 +57,7 @@ impl Deliveries {
             Destination {
                 live: state.cloned().map(Into::into),
                 is_configured: Some(configured.is_some()),
-                peer: configured.map(peer),
+                peer: configured.map(DestinationSettings::peer),
                 ..Destination::from(row)
             }
         };
@@ -73,21 +66,15 @@ impl Deliveries {
 
     /// A page of deliveries.
     pub(in crate::admin) async fn page(&self, search: OutboxSearch, by: &Operator) -> Result<Outbox, OutboxError> {
-        let state = self.observer.catalogue().ok_or(OutboxError::Off)?;
-        if let (Some(reason), Some(remedy)) = state.why() {
-            return Err(OutboxError::Unavailable { reason: reason.to_owned(), remedy: remedy.to_owned() });
-        }
+        let state = self.catalogue.state().map_err(|_| OFF)?;
         let query = AuditQuery {
             uri: "/api/outbox".to_owned(),
             study: search.study.as_ref().map(|uid| uid.chars().take(64).collect()),
             conditions: search.conditions(),
         };
         self.observer.record_query(query, by);
-        let asked = self.queries.run(move || {
-            let mut reader = Reader::open(&state.path).map_err(LookError::from)?;
-            look::page(&mut reader, &search)
-        });
-        Ok(asked.await??)
+        let asked = search.read()?;
+        Ok(self.catalogue.ask(&state, move |reader| Ok(look::page(reader, &asked)?)).await?)
     }
 
     /// Has something done to the deliveries to a destination.
@@ -105,18 +92,11 @@ impl Deliveries {
         }
         let text = order.text();
         self.observer.record_operation(Operation::Deliveries(format!("deliveries to {destination}: {text}")), by);
-        let ordered = self.observer.order_deliveries(&destination, what).await.ok_or(OutboxError::Off)??;
+        let ordered = self.observer.order_deliveries(&destination, what).await.ok_or(OFF)??;
         let (operator, address, changed) = (by.identity.as_str(), by.address.map(display), ordered.changed);
         tracing::info!(destination, order = text, changed, operator, address, "deliveries changed by an operator");
         Ok(OutboxChanged { destination, changed, is_done: ordered.is_done })
     }
-}
-
-/// The AE title and address of a destination.
-fn peer(settings: &DestinationSettings) -> String {
-    let DestinationKind::Dicom(DicomDestination { host, port, called, .. }) = &settings.kind;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    format!("{called} at {host}:{port}")
 }
 
 /// A destination to which nothing was ever owed.

@@ -54,6 +54,14 @@ pub(crate) struct OutboxOrder {
     pub(crate) all: bool,
 }
 
+/// A page, as the catalogue is asked for it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(super) search: DeliverySearch,
+    pub(super) after: Option<DeliveryCursor>,
+    pub(super) limit: u32,
+}
+
 /// A condition that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SearchError {
@@ -80,7 +88,7 @@ impl OutboxSearch {
         state.map_or_else(String::new, |state| format!("state={state}"))
     }
 
-    pub(super) fn read(&self) -> Result<(DeliverySearch, Option<DeliveryCursor>, u32), SearchError> {
+    pub(crate) fn read(&self) -> Result<Asked, SearchError> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let state = given(&self.state).map(|state| of_name(&state).ok_or(SearchError::State)).transpose()?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
@@ -89,7 +97,7 @@ impl OutboxSearch {
         }
         let after = given(&self.after).map(|after| after.parse().map_err(|_| SearchError::After)).transpose()?;
         let (destination, study_uid) = (given(&self.destination), given(&self.study));
-        Ok((DeliverySearch { destination, state, study_uid }, after, limit))
+        Ok(Asked { search: DeliverySearch { destination, state, study_uid }, after, limit })
     }
 }
 
@@ -175,20 +183,20 @@ mod tests {
         let with = |set: fn(&mut OutboxSearch)| {
             let mut search = OutboxSearch::default();
             set(&mut search);
-            search.read()
+            search.read().map(drop)
         };
         assert_eq!(with(|search| search.state = Some("gone".to_owned())), Err(SearchError::State));
         assert_eq!(with(|search| search.limit = Some(501)), Err(SearchError::Limit));
         for after in ["1", "1.2.3.4.5.x", "1.2.3.4.5.6.7"] {
             let search = OutboxSearch { after: Some(after.to_owned()), ..OutboxSearch::default() };
-            assert_eq!(search.read(), Err(SearchError::After), "{after}");
+            assert_eq!(search.read().map(drop), Err(SearchError::After), "{after}");
         }
         let search = OutboxSearch {
             state: Some("dead".to_owned()),
             after: Some("1.2.3.4.-5.6".to_owned()),
             ..OutboxSearch::default()
         };
-        let (read, after, limit) = search.read().unwrap();
+        let Asked { search: read, after, limit } = search.read().unwrap();
         assert_eq!((read.state, limit), (Some(DeliveryState::Dead), DEFAULT_LIMIT));
         assert_eq!(after.unwrap().to_string(), "1.2.3.4.-5.6");
     }

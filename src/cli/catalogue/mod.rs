@@ -1,7 +1,7 @@
 //! `tidegate studies`, `study`, `instance` and `catalogue`: what is stored, asked of the running node, and without one of the file.
 
 mod reconcile;
-mod source;
+pub(super) mod source;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -9,10 +9,10 @@ use crate::cli::Exit;
 use crate::cli::reach::Reach;
 use crate::cli::source::NodeFile;
 
-pub(super) type Source = crate::cli::source::Source<CatalogueFile>;
+pub(in crate::cli) type Source = crate::cli::source::Source<CatalogueFile>;
 
 /// A catalogue, and its storage root.
-pub(super) struct CatalogueFile {
+pub(in crate::cli) struct CatalogueFile {
     root: PathBuf,
     settings: CatalogueSettings,
 }
@@ -43,7 +43,7 @@ impl NodeFile for CatalogueFile {
 }
 
 /// The node that these options select; or the exit code, after the error is printed.
-pub(super) fn of(reach: Reach) -> Result<Source, Exit> {
+pub(in crate::cli) fn of(reach: Reach) -> Result<Source, Exit> {
     let files = reach.catalogues()?.into_iter().map(|(root, settings)| CatalogueFile { root, settings }).collect();
     Ok(Source::new(reach.client()?, files))
 }

@@ -1,6 +1,5 @@
 //! `tidegate outbox`: what is owed to destinations, asked of the running node, and without one of its catalogue.
 
-mod source;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -10,10 +9,11 @@ pub(super) use tests::widest;
 
 use clap::{Args, Subcommand};
 
-use self::source::Source;
 use super::Exit;
+use super::catalogue::source::{self, Source};
 use super::output::{self, show};
 use super::reach::Reach;
+use super::source::refuse;
 use crate::admin::outbox::look;
 use crate::admin::outbox::model::Outbox;
 use crate::admin::outbox::search::{DEFAULT_LIMIT, MAX_LIMIT, OutboxOrder, OutboxSearch};
@@ -139,7 +139,7 @@ impl ChoiceArgs {
 }
 
 fn list(reach: Reach, json: bool) -> Result<Exit, Exit> {
-    let found = Source::of(reach)?.ask(|node| node.destinations(), look::destinations)?;
+    let found = source::of(reach)?.ask(|node| node.destinations(), look::destinations)?;
     if found.destinations.is_empty() && !json {
         output::complain("there is no destination: add a table [[destination]] to the configuration");
         return Ok(Exit::Failed);
@@ -148,7 +148,7 @@ fn list(reach: Reach, json: bool) -> Result<Exit, Exit> {
 }
 
 fn show_deliveries(reach: Reach, search: OutboxSearch, limit: u32, json: bool) -> Result<Exit, Exit> {
-    let found = pages(&mut Source::of(reach)?, search, limit)?;
+    let found = pages(&mut source::of(reach)?, search, limit)?;
     if found.deliveries.is_empty() && !json {
         output::complain("nothing is owed");
         return Ok(Exit::Failed);
@@ -166,7 +166,11 @@ fn pages(source: &mut Source, mut search: OutboxSearch, limit: u32) -> Result<Ou
     loop {
         let have = u32::try_from(all.len()).unwrap_or(u32::MAX);
         search.limit = Some(limit.saturating_sub(have).clamp(1, MAX_LIMIT));
-        let page = source.ask(|node| node.outbox(search.clone()), |reader| look::page(reader, &search))?;
+        let asked = search.read().map_err(|error| {
+            output::complain(&error.to_string());
+            Exit::Failed
+        })?;
+        let page = source.ask(|node| node.outbox(search.clone()), |reader| look::page(reader, &asked))?;
         all.extend(page.deliveries);
         search.after.clone_from(&page.next);
         if all.len() >= limit as usize || page.next.is_none() {
@@ -178,7 +182,7 @@ fn pages(source: &mut Source, mut search: OutboxSearch, limit: u32) -> Result<Ou
 fn order(reach: Reach, (destination, order): (String, OutboxOrder), json: bool) -> Result<Exit, Exit> {
     let is_pause = ["pause", "resume"].contains(&order.action.as_str());
     let action = order.action.clone();
-    let changed = reach.client()?.order_deliveries(destination, order).map_err(|error| source::refuse(&error))?;
+    let changed = reach.client()?.order_deliveries(destination, order).map_err(|error| refuse(&error))?;
     if is_pause && !json {
         return Ok(output::print(&format!("{}: {action}d\n", changed.destination)));
     }

@@ -70,7 +70,7 @@ impl Fixture {
     }
 
     fn page(&self, search: &OutboxSearch) -> Outbox {
-        look::page(&mut self.reader(), search).unwrap()
+        look::page(&mut self.reader(), &search.read().unwrap()).unwrap()
     }
 }
 
