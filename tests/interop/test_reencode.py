@@ -17,9 +17,6 @@ from pydicom.filebase import DicomBytesIO
 NATIVE = {IMPLICIT: "implicit", EXPLICIT: "explicit", DEFLATED: "deflated", BIG_ENDIAN: "big-endian"}
 REENCODE = Path(os.environ["TIDEGATE_BIN"]).parent / "examples" / "reencode"
 
-# pydicom would read UN in big endian in the order of the dataset. It is little endian in each (PS3.5 6.2.2, note 2).
-pydicom.config.replace_un_with_known_vr = False
-
 # By name: why a dataset is refused, whatever the other syntax. Each is one that no reader reads to its end.
 REFUSED = {
     "test_files/MR_truncated.dcm": "dataset ends within the value of (7FE0,0010): 62 bytes are missing",
@@ -27,6 +24,12 @@ REFUSED = {
 }
 # With samples of 32 bits in OW.
 LONG_SAMPLES = {f"test_files/rtdose{variant}.dcm" for variant in ("", "_1frame", "_expb", "_expb_1frame")} | {"test_files/badVR.dcm"}
+
+
+@pytest.fixture(autouse=True)
+def un_stays_un(monkeypatch):
+    """pydicom would read UN in big endian in the order of the dataset. It is little endian in each (PS3.5 6.2.2, note 2)."""
+    monkeypatch.setattr(pydicom.config, "replace_un_with_known_vr", False)
 
 
 @pytest.fixture(scope="module", autouse=True)
