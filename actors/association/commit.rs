@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_commitment::{Asked, MAX_REFERENCES, Peer};
-use tidegate_protocol::commitment::{ActionInformation, Encoding};
+use tidegate_protocol::commitment::{Encoding, Information};
 use tidegate_protocol::syntaxes::is_uid;
 use tidegate_protocol::{ActionRequest, ActionStatus, ErrorComment, Operation, Response};
 use tokio::sync::oneshot;
@@ -50,8 +50,8 @@ impl Connection {
             }
             None => None,
         };
-        let information = Encoding::of(&request.transfer_syntax)
-            .map(|encoding| ActionInformation::new(encoding, MAX_REFERENCES as u32));
+        let information =
+            Encoding::of(&request.transfer_syntax).map(|encoding| Information::new(encoding, MAX_REFERENCES as u32));
         self.clock.progress();
         let has_data_set = request.has_data_set;
         let references = References::default();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use tidegate_protocol::commitment::ActionInformation;
+use tidegate_protocol::commitment::Information;
 use tidegate_protocol::{ActionRequest, ActionStatus, Operation};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -17,7 +17,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(1);
 /// An N-ACTION whose dataset arrives.
 pub(super) struct Arriving {
     pub(super) request: ActionRequest,
-    pub(super) information: Option<ActionInformation>,
+    pub(super) information: Option<Information>,
     pub(super) references: References,
     pub(super) fault: Option<NotRecorded>,
 }

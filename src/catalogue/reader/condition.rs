@@ -110,6 +110,7 @@ fn is_from(db: &Connection, study: i64, title: &str) -> Result<bool> {
 
 /// Whether something of the study is owed to a destination.
 fn is_undelivered(db: &Connection, study: i64) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + sent + dead > 0)";
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + sent + dead > 0)";
     db.prepare_cached(sql)?.query_row([study], |row| row.get(0))
 }
