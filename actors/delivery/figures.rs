@@ -19,6 +19,8 @@ pub(crate) struct Figures {
     pub(super) warned: Counter,
     pub(super) retried: Counter,
     pub(super) dead: Counter,
+    pub(super) committed: Counter,
+    pub(super) not_committed: Counter,
     pub(super) bytes: Counter,
     connections: AtomicU64,
     seen: Mutex<Seen>,
@@ -30,6 +32,7 @@ struct Seen {
     phase: DestinationPhase,
     studies: u64,
     last_error: Option<(SystemTime, String)>,
+    uncommitted: Option<(SystemTime, String)>,
     last_success: Option<SystemTime>,
     rate: Option<Rate>,
 }
@@ -56,6 +59,13 @@ impl Figures {
         self.seen.lock().last_error = Some((SystemTime::now(), why.to_owned()));
     }
 
+    /// Why it does not commit, if so.
+    pub(super) fn note_uncommitted(&self, why: Option<&str>) {
+        let mut seen = self.seen.lock();
+        let since = seen.uncommitted.as_ref().map_or_else(SystemTime::now, |(since, _)| *since);
+        seen.uncommitted = why.map(|why| (since, why.to_owned()));
+    }
+
     pub(super) fn note_delivered(&self, bytes: u64, now: Instant) {
         self.delivered.increment();
         self.bytes.add(bytes);
@@ -78,6 +88,9 @@ impl Figures {
             warned: self.warned.get(),
             retried: self.retried.get(),
             dead: self.dead.get(),
+            committed: self.committed.get(),
+            not_committed: self.not_committed.get(),
+            uncommitted: seen.uncommitted.clone(),
             bytes: self.bytes.get(),
             bytes_per_s: bytes / RATE_SECONDS as u64,
             instances_per_s: instances as f64 / RATE_SECONDS as f64,

@@ -167,6 +167,7 @@ impl Step<'_> {
             let (item, instance) = (seen.item(), seen.slot.instance);
             if is_retry && state == DeliveryState::Sent {
                 self.ask_at_once(batch.db(), seen.slot)?;
+                batch.duties.note_change();
                 progress.changed += 1;
                 continue;
             }

@@ -15,6 +15,8 @@ pub(crate) struct Duties<'a> {
     insertion: Option<CachedStatement<'a>>,
     /// Whether there are destinations; `None`: nobody has looked.
     is_used: Option<bool>,
+    /// A delivery has changed, and no sum.
+    has_changed: bool,
 }
 
 /// The change of the sums of a study at a destination.
@@ -44,12 +46,17 @@ pub(crate) struct Item {
 
 impl<'a> Duties<'a> {
     pub(crate) fn new(db: &'a Connection) -> Self {
-        Self { db, changes: HashMap::new(), insertion: None, is_used: None }
+        Self { db, changes: HashMap::new(), insertion: None, is_used: None, has_changed: false }
     }
 
     /// Whether any delivery was added or changed.
     pub(crate) fn have_changed(&self) -> bool {
-        !self.changes.is_empty()
+        self.has_changed || !self.changes.is_empty()
+    }
+
+    /// A delivery has changed, and no sum.
+    pub(super) fn note_change(&mut self) {
+        self.has_changed = true;
     }
 
     /// Whether anything may be owed.

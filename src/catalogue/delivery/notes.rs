@@ -69,7 +69,10 @@ pub(crate) fn enter(duties: &mut Duties<'_>, db: &Connection, note: &DeliveryNot
                 Change { attempts, due_ms: *due_ms, at_ms: note.at_ms, status: Some(*status), why: why.as_deref() };
             change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Sent, &sent)?;
         }
-        Outcome::Asked { transaction, due_ms } => return ask(db, &note.key, *transaction, *due_ms),
+        Outcome::Asked { transaction, due_ms } => {
+            duties.note_change();
+            return ask(db, &note.key, *transaction, *due_ms);
+        }
         // What was sent is not buried with its file.
         Outcome::Retry { .. } if !found.is_there => {
             let attempts = found.attempts;
