@@ -159,12 +159,8 @@ impl Hub {
     fn reported(&mut self, owed: &Owed, reason: Option<u16>) {
         let Some(generation) = self.plan.generation() else { return };
         let outcome = match reason {
-            None => {
-                self.figures.committed.increment();
-                Outcome::Committed
-            }
+            None => Outcome::Committed,
             Some(reason) => {
-                self.figures.not_committed.increment();
                 self.failed(owed, Some(reason), format!("not committed: reason {reason:04X}, {}", reason_name(reason)))
             }
         };
@@ -172,7 +168,7 @@ impl Hub {
     }
 
     fn does_not_commit(&mut self, why: &str) {
-        self.figures.note_uncommitted(Some(why));
+        self.figures.note_not_committing(Some(why));
         if self.committing.trouble.as_deref() != Some(why) {
             self.committing.trouble = Some(why.to_owned());
             warn!(
@@ -186,7 +182,7 @@ impl Hub {
     }
 
     fn commits_again(&mut self) {
-        self.figures.note_uncommitted(None);
+        self.figures.note_not_committing(None);
         if self.committing.trouble.take().is_some() {
             info!(destination = self.name, peer = self.settings.peer(), "destination commits");
         }
@@ -270,7 +266,7 @@ impl Hub {
     /// The destination is not asked to commit any more: what it was sent is delivered.
     fn waive(&mut self, owed: &[Owed]) {
         let Some(generation) = self.plan.generation() else { return };
-        self.figures.note_uncommitted(None);
+        self.figures.note_not_committing(None);
         self.committing.trouble = None;
         for owed in owed {
             self.push_note(DeliveryNote { generation, key: owed.key, outcome: Outcome::Committed, at_ms: clock_ms() });

@@ -19,8 +19,6 @@ pub(crate) struct Figures {
     pub(super) warned: Counter,
     pub(super) retried: Counter,
     pub(super) dead: Counter,
-    pub(super) committed: Counter,
-    pub(super) not_committed: Counter,
     pub(super) bytes: Counter,
     connections: AtomicU64,
     seen: Mutex<Seen>,
@@ -32,7 +30,7 @@ struct Seen {
     phase: DestinationPhase,
     studies: u64,
     last_error: Option<(SystemTime, String)>,
-    uncommitted: Option<(SystemTime, String)>,
+    not_committing: Option<(SystemTime, String)>,
     last_success: Option<SystemTime>,
     rate: Option<Rate>,
 }
@@ -60,10 +58,10 @@ impl Figures {
     }
 
     /// Why it does not commit, if so.
-    pub(super) fn note_uncommitted(&self, why: Option<&str>) {
+    pub(super) fn note_not_committing(&self, why: Option<&str>) {
         let mut seen = self.seen.lock();
-        let since = seen.uncommitted.as_ref().map_or_else(SystemTime::now, |(since, _)| *since);
-        seen.uncommitted = why.map(|why| (since, why.to_owned()));
+        let since = seen.not_committing.as_ref().map_or_else(SystemTime::now, |(since, _)| *since);
+        seen.not_committing = why.map(|why| (since, why.to_owned()));
     }
 
     pub(super) fn note_delivered(&self, bytes: u64, now: Instant) {
@@ -88,9 +86,7 @@ impl Figures {
             warned: self.warned.get(),
             retried: self.retried.get(),
             dead: self.dead.get(),
-            committed: self.committed.get(),
-            not_committed: self.not_committed.get(),
-            uncommitted: seen.uncommitted.clone(),
+            not_committing: seen.not_committing.clone(),
             bytes: self.bytes.get(),
             bytes_per_s: bytes / RATE_SECONDS as u64,
             instances_per_s: instances as f64 / RATE_SECONDS as f64,
