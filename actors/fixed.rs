@@ -30,6 +30,17 @@ pub fn delivery_retry() -> Duration {
     Duration::from_millis(number("DELIVERY_RETRY_MS", 30_000))
 }
 
+/// Time for a destination to report its commitment. Then it is asked again for it, by another transaction; a report that comes later counts all the
+/// same.
+pub fn commit_within() -> Duration {
+    Duration::from_millis(number("COMMIT_WITHIN_MS", 600_000))
+}
+
+/// Time before a destination is asked again for commitment, after it has not taken the request. It doubles up to ten minutes.
+pub fn commit_retry() -> Duration {
+    Duration::from_millis(number("COMMIT_RETRY_MS", 60_000))
+}
+
 /// Window over which a minimum rate is averaged. A TCP connection recovers from a lost packet within it, and `min_rate` says how
 /// slow a peer may be.
 pub fn min_rate_window() -> Duration {

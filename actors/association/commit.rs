@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_commitment::{Asked, MAX_REFERENCES, Peer};
-use tidegate_protocol::commitment::{ActionInformation, Encoding};
+use tidegate_protocol::commitment::{Encoding, Form, Information};
 use tidegate_protocol::syntaxes::is_uid;
 use tidegate_protocol::{ActionRequest, ActionStatus, ErrorComment, Operation, Response};
 use tokio::sync::oneshot;
@@ -51,7 +51,7 @@ impl Connection {
             None => None,
         };
         let information = Encoding::of(&request.transfer_syntax)
-            .map(|encoding| ActionInformation::new(encoding, MAX_REFERENCES as u32));
+            .map(|encoding| Information::new(Form::Action, encoding, MAX_REFERENCES as u32));
         self.clock.progress();
         let has_data_set = request.has_data_set;
         let references = References::default();
@@ -85,7 +85,7 @@ impl Connection {
             return;
         }
         let mut not_added = None;
-        let read = information.push(fragment, &mut |reference| {
+        let read = information.push(fragment, &mut |reference, _| {
             if not_added.is_none() {
                 not_added = references.push(reference, holder).err();
             }
@@ -227,6 +227,7 @@ impl Connection {
                     }
                 }
             }
+            Said::Replied(status) => self.reply_to_report(status),
             Said::Silent => {
                 self.commitment.line = None; // its report is still outstanding, and there is one at a time
                 if let Some((ticket, _)) = self.commitment.awaiting.take() {

@@ -3,21 +3,22 @@
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use tidegate_protocol::commitment::ActionInformation;
-use tidegate_protocol::{ActionRequest, ActionStatus, Operation};
+use tidegate_protocol::commitment::Information;
+use tidegate_protocol::{ActionRequest, ActionStatus, Operation, ReportStatus};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::commitment::references::References;
 use crate::commitment::report::{Dataset, Unreadable};
 use crate::commitment::shared::{Begun, LineEnd, NotRecorded, Recorded, Ticket};
+use crate::delivery::report::Arriving as ArrivingReport;
 
 /// Without a message for so long, the association is idle.
 pub(super) const IDLE: Duration = Duration::from_secs(1);
 /// An N-ACTION whose dataset arrives.
 pub(super) struct Arriving {
     pub(super) request: ActionRequest,
-    pub(super) information: Option<ActionInformation>,
+    pub(super) information: Option<Information>,
     pub(super) references: References,
     pub(super) fault: Option<NotRecorded>,
 }
@@ -46,6 +47,8 @@ pub(super) enum Said {
     Bytes(Ticket, Dataset, Result<Option<Vec<u8>>, Unreadable>),
     /// The peer has not answered it.
     Silent,
+    /// What a destination has reported is durable, or is not.
+    Replied(ReportStatus),
 }
 
 /// The part of a connection that is about storage commitment.
@@ -58,6 +61,9 @@ pub(super) struct Commitment {
     pub(super) step: Option<LocalBoxFuture<'static, Said>>,
     /// A report that was sent, and when its response is overdue.
     pub(super) awaiting: Option<(Ticket, Instant)>,
+    /// A report of a destination that arrives, and one that waits until what it says is durable.
+    pub(super) reported: Option<Box<ArrivingReport>>,
+    pub(super) replying: Option<Box<(Operation, oneshot::Receiver<ReportStatus>)>>,
     /// When the last message came or went.
     pub(super) quiet_since: Instant,
 }
@@ -65,26 +71,43 @@ pub(super) struct Commitment {
 impl Commitment {
     pub(super) fn new() -> Self {
         let quiet_since = Instant::now();
-        Self { line: None, arriving: None, recording: None, step: None, awaiting: None, quiet_since }
+        Self {
+            line: None,
+            arriving: None,
+            recording: None,
+            step: None,
+            awaiting: None,
+            reported: None,
+            replying: None,
+            quiet_since,
+        }
     }
 
     /// Requests that await a response.
     pub(super) fn recording(&self) -> usize {
-        usize::from(self.recording.is_some())
+        usize::from(self.recording.is_some()) + usize::from(self.replying.is_some())
     }
 
     pub(super) fn is_arriving(&self) -> bool {
         self.arriving.is_some()
     }
 
+    pub(super) fn is_reported(&self) -> bool {
+        self.reported.is_some()
+    }
+
     /// Whether anything is under way that the end of the association would break.
     pub(super) fn is_busy(&self) -> bool {
-        self.is_arriving() || self.recording.is_some() || self.step.is_some() || self.awaiting.is_some()
+        self.is_arriving() || self.is_reported() || self.may_say_soon()
+    }
+
+    fn may_say_soon(&self) -> bool {
+        self.recording.is_some() || self.step.is_some() || self.awaiting.is_some() || self.replying.is_some()
     }
 
     /// Whether [`Self::next`] may ever end.
     pub(super) fn may_say(&self) -> bool {
-        self.line.is_some() || self.recording.is_some() || self.step.is_some() || self.awaiting.is_some()
+        self.line.is_some() || self.may_say_soon()
     }
 
     /// A message has come or gone.
@@ -95,17 +118,19 @@ impl Commitment {
     /// What was under way is void, and no report comes any more.
     pub(super) fn end(&mut self) {
         (self.line, self.arriving, self.step, self.awaiting) = (None, None, None, None);
+        self.reported = None;
     }
 
     /// Waits for whatever comes, in a box of the caller: hundreds of idle associations have nothing to say. `is_idle`: no message is under way. May be dropped at any time.
     pub(super) async fn next(&mut self, is_idle: bool) -> Said {
-        let Self { line, recording, step, awaiting, quiet_since, .. } = self;
+        let Self { line, recording, step, awaiting, replying, quiet_since, .. } = self;
         let is_free = recording.is_none() && step.is_none() && awaiting.is_none();
         let is_wanted = line.as_ref().is_some_and(LineEnd::is_wanted);
         let overdue_at = awaiting.as_ref().map_or(*quiet_since, |(_, at)| *at);
         tokio::select! {
             biased;
             recorded = recorded(recording), if recording.is_some() => Said::Recorded(recorded),
+            status = replied(replying), if replying.is_some() => Said::Replied(status),
             said = stepped(step), if step.is_some() => said,
             () = sleep_until(overdue_at), if awaiting.is_some() => Said::Silent,
             ticket = told(line), if line.is_some() => ticket.map_or(Said::Wanted, Said::Report),
@@ -122,6 +147,13 @@ async fn recorded(recording: &mut Option<Box<Recording>>) -> Result<Recorded, No
     };
     match recording {
         Some(recording) => (&mut recording.reply).await.unwrap_or_else(|_| Err(lost())),
+        None => std::future::pending().await,
+    }
+}
+
+async fn replied(replying: &mut Option<Box<(Operation, oneshot::Receiver<ReportStatus>)>>) -> ReportStatus {
+    match replying.as_deref_mut() {
+        Some((_, receiver)) => receiver.await.unwrap_or(ReportStatus::ProcessingFailure),
         None => std::future::pending().await,
     }
 }

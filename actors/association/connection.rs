@@ -213,6 +213,9 @@ impl Connection {
                 }
             }
             Event::ActionRequested(request) => self.on_action_request(request),
+            Event::ReportRequested(request) => self.on_report_request(request),
+            Event::Fragment(fragment) if self.commitment.is_reported() => self.on_report_fragment(&fragment),
+            Event::DatasetComplete if self.commitment.is_reported() => self.complete_report(),
             Event::Fragment(fragment) if self.commitment.is_arriving() => self.on_action_fragment(&fragment),
             Event::Fragment(fragment) => return self.on_fragment(fragment).await,
             Event::DatasetComplete if self.commitment.is_arriving() => self.complete_action(),
@@ -323,6 +326,7 @@ fn kind_of(event: &Event) -> MessageKind {
         Event::DatasetComplete => MessageKind::DatasetEnd,
         Event::Rejected(_)
         | Event::ActionRequested(_)
+        | Event::ReportRequested(_)
         | Event::EventReported(_)
         | Event::NotDicom(_)
         | Event::Echoed

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::passcodes::PasscodeQueue;
 use crate::commitment;
 use crate::committed::Sinks;
+use crate::delivery;
 use crate::gauges::Gauges;
 use crate::ingest::Ingest;
 use crate::mailbox::WriterMailbox;
@@ -30,6 +31,8 @@ pub(crate) struct Env {
     pub(crate) placement: Placement,
     pub(crate) sinks: Sinks,
     pub(crate) passcodes: Arc<PasscodeQueue>,
+    /// Delivery, for what destinations report.
+    pub(crate) delivery: Arc<delivery::Shared>,
     /// Storage commitment; `None`: there is none without the catalogue.
     pub(crate) commitment: Option<Arc<commitment::Shared>>,
 }

@@ -25,6 +25,7 @@ mod preamble;
 mod read;
 mod receive_buffer;
 mod record;
+mod reported;
 mod review;
 mod session;
 mod store;

@@ -233,12 +233,17 @@ impl Connection {
             return Err(Refused::denied(rejection, rule.map_or("no access rule allows it".to_owned(), by_rule)));
         }
         let peer = &self.peer;
-        let may_ask_commitment = peer.may_ask_commitment(&access);
+        let live = &self.node.live;
+        let reports = live.delivery.committing(&peer.calling_ae_title).next().is_some();
+        let may_ask_commitment = reports || (live.commitment.is_enabled && peer.may_ask_commitment(&access));
         let denied = |sop_class: &str| match sop_class {
             VERIFICATION => false,
             STORAGE_COMMITMENT => !may_ask_commitment,
             sop_class => peer.is_denied(sop_class),
         };
+        if reports {
+            self.session.take_reports();
+        }
         self.session.reject_contexts(denied, &mut request.contexts_refused);
         request.contexts_accepted -= request.contexts_refused.count(ContextRefusal::AccessRule);
         self.identify(&access, request.user_identity.take()).await?;

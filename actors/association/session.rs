@@ -7,7 +7,7 @@ use tidegate_protocol::commitment::Encoding;
 use tidegate_protocol::state::State;
 use tidegate_protocol::{
     ActionStatus, AeTitles, Association, CannotSend, ErrorComment, Event, Operation, Policy, RefusedContexts,
-    Rejection, Status,
+    Rejection, ReportStatus, Status,
 };
 
 /// The association as negotiated, and its phase.
@@ -118,6 +118,16 @@ impl Session {
     /// As [`Association::respond_action`].
     pub(super) fn respond_action(&mut self, operation: &Operation, status: ActionStatus, comment: &ErrorComment) {
         self.protocol.respond_action(operation, status, comment);
+    }
+
+    /// As [`Association::respond_report`].
+    pub(super) fn respond_report(&mut self, operation: &Operation, status: ReportStatus, comment: &ErrorComment) {
+        self.protocol.respond_report(operation, status, comment);
+    }
+
+    /// As [`Association::take_reports`].
+    pub(super) fn take_reports(&mut self) {
+        self.protocol.take_reports();
     }
 
     /// The encoding of reports; `None`: none can be sent on this association.

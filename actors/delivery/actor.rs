@@ -65,21 +65,21 @@ type Noted = (Vec<DeliveryNote>, Result<(), NotNoted>);
 
 /// The child.
 pub(crate) struct DeliveryActor {
-    hub: Rc<RefCell<Hub>>,
+    pub(super) hub: Rc<RefCell<Hub>>,
     delivery: Arc<DeliverySettings>,
     live: Arc<Live>,
     store: Store,
     budget: MemoryBudget,
     deliveries: Deliveries,
     phase: watch::Receiver<Phase>,
-    queue: Queue,
+    pub(super) queue: Queue,
     associations: FuturesUnordered<LocalBoxFuture<'static, usize>>,
     noting: FuturesUnordered<LocalBoxFuture<'static, Noted>>,
     next_connection: usize,
     aborting: watch::Sender<bool>,
     worked_at: Instant,
     /// When there is something to do that nothing tells.
-    wake_at: Instant,
+    pub(super) wake_at: Instant,
     /// Dropped last.
     liveness: Liveness,
 }
@@ -94,7 +94,7 @@ impl DeliveryActor {
             liveness.finish();
             return None;
         };
-        let hub = Hub::new(&name, settings, shared.figures(&name), gauges);
+        let hub = Hub::new(&name, settings, &shared, gauges);
         Some(Self {
             hub: Rc::new(RefCell::new(hub)),
             delivery,
@@ -118,6 +118,7 @@ impl DeliveryActor {
         self.liveness.ready();
         let (mut live, mut changed) = (self.live.watch(), self.deliveries.changed());
         let child = self.hub.borrow().child.clone();
+        let inbox = self.hub.borrow().committing.inbox.clone();
         loop {
             self.turn();
             tokio::select! {
@@ -129,12 +130,14 @@ impl DeliveryActor {
                 Some(noted) = self.noting.next() => self.noted(noted),
                 _ = changed.changed() => self.queue_changed(),
                 () = child.notified() => {}
+                () = inbox.given() => {}
                 () = sleep_until(self.wake_at) => {}
             }
             fault::point("delivery");
             tokio::task::yield_now().await;
         }
         self.end().await;
+        inbox.close();
         self.liveness.finish();
     }
 
@@ -214,6 +217,8 @@ impl DeliveryActor {
                 hub.tell();
             }
         }
+        let is_halted = self.hub.borrow().is_halted;
+        self.commit(now, !is_halted);
         self.note_outcomes();
         self.start_associations(now);
         self.rest_if_idle(now);
@@ -235,8 +240,9 @@ impl DeliveryActor {
             (Some(before), Some(after)) => Arc::ptr_eq(before, after),
             (before, after) => before.is_none() && after.is_none(),
         };
-        if hub.settings.kind != settings.kind || !is_same_tls {
+        if hub.settings.kind != settings.kind || hub.settings.commits != settings.commits || !is_same_tls {
             hub.epoch += 1;
+            hub.committing.begin_again();
             hub.breaker.hasten(now);
         }
         hub.settings = settings.clone();
@@ -280,6 +286,7 @@ impl DeliveryActor {
         match noted {
             Ok(()) => {
                 let keys: Vec<OwedKey> = notes.iter().map(|note| note.key).collect();
+                hub.committing.noted(&notes);
                 hub.forget(&keys);
             }
             Err(NotNoted::NoMemory) => hub.notes.splice(..0, notes).for_each(drop),
@@ -294,12 +301,14 @@ impl DeliveryActor {
             let mut hub = self.hub.borrow_mut();
             let DestinationKind::Dicom(peer) = hub.settings.kind.clone();
             let available = hub.plan.available();
-            if hub.is_halted || available == 0 {
+            let asks = hub.committing.is_ready();
+            if hub.is_halted || (available == 0 && !asks) {
                 break;
             }
             let is_probe = match hub.breaker.gate(now) {
                 Gate::Open
-                    if open < hub.most_connections(peer.connections, now) && available > hub.idle + hub.opening =>
+                    if open < hub.most_connections(peer.connections, now)
+                        && (available > hub.idle + hub.opening || (asks && open == 0)) =>
                 {
                     false
                 }

@@ -17,6 +17,7 @@ use tidegate_storage::survey::{NotSendable, Outgoing, Survey};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::asking::Asking;
 use super::contexts::{Accepted, Way};
 use super::hub::{Hub, Next};
 use super::plan::Task;
@@ -51,6 +52,7 @@ pub(super) struct Association {
     /// Operations that may be outstanding.
     pub(super) window: usize,
     pub(super) accepted: Accepted,
+    pub(super) asking: Asking,
     pub(super) survey: Survey,
     pub(super) outstanding: VecDeque<Outstanding>,
     /// The peer has judged an instance on it.
@@ -89,11 +91,17 @@ impl Association {
             }
             Some(Err(error)) => {
                 self.hear_last_words(&error).await;
+                if self.asking.awaited.is_some() {
+                    self.hub.borrow_mut().ask_failed(&error.to_string());
+                }
                 self.lost(&error.to_string());
             }
             // Not in the middle of a PDU, where it would be taken for data. What is outstanding then is sent again by the next process.
             Some(Ok(End::Unusable)) | None if !self.is_mid_pdu => self.call.abort().await,
             Some(Ok(End::Unusable)) | None => {}
+        }
+        if self.asking.awaited.take().is_some() {
+            self.hub.borrow_mut().ask_failed("the association ended before the response to the request for commitment");
         }
     }
 
@@ -110,8 +118,14 @@ impl Association {
                     return Ok(End::PeerReleased);
                 }
             }
+            self.call.flush().await?; // a report may have been refused
             drains &= !self.outstanding.is_empty();
-            let has_room = !drains && self.outstanding.len() < self.window;
+            if self.outstanding.is_empty() && self.asks() {
+                self.ask().await?;
+                idle_since = Instant::now();
+                continue;
+            }
+            let has_room = !drains && self.asking.awaited.is_none() && self.outstanding.len() < self.window;
             let may_begin = has_room && self.may_begin();
             if may_begin {
                 let next = self.hub.borrow_mut().next(self.connection, &self.accepted, self.outstanding.len());
@@ -129,18 +143,21 @@ impl Association {
                     Next::Nothing => {}
                 }
             }
-            let Some(first) = self.outstanding.front() else {
-                if !self.may_begin() {
+            let first = self.outstanding.front().map(|one| one.sent);
+            let Some(sent) = first.or(self.asking.awaited.as_ref().map(|awaited| awaited.sent)) else {
+                if !self.may_begin() && !self.asking.is_reporting() {
                     return Ok(End::Release);
                 }
-                if !self.wait_idle(&mut changed, idle_since + IDLE).await? {
+                let until = (idle_since + IDLE).max(self.asking.reports_until.unwrap_or(idle_since));
+                if !self.wait_idle(&mut changed, until).await? {
                     return Ok(End::Release);
                 }
                 continue;
             };
-            let deadline = first.sent + fixed::answer_timeout();
+            let deadline = sent + fixed::answer_timeout();
             tokio::select! {
                 read = self.call.read(AWAITED) => read?,
+                status = self.asking.replied() => self.reply(status).await?,
                 _ = changed.changed(), if has_room && !drains => {}
                 () = sleep_until(deadline) => {
                     self.call.abort().await;
@@ -153,12 +170,22 @@ impl Association {
     /// Waits for something to send, or for the peer. False: for too long.
     async fn wait_idle(&mut self, changed: &mut watch::Receiver<u64>, until: Instant) -> Result<bool, CallError> {
         self.hub.borrow_mut().idle += 1;
+        // A report is answered, however long that takes.
+        let is_reporting = self.asking.is_reporting();
+        let mut replied = None;
         let waited = tokio::select! {
             read = self.call.read(AWAITED) => Some(read),
+            status = self.asking.replied() => {
+                replied = Some(status);
+                Some(Ok(()))
+            }
             _ = changed.changed() => Some(Ok(())),
-            () = sleep_until(until) => None,
+            () = sleep_until(until), if !is_reporting => None,
         };
         self.hub.borrow_mut().idle -= 1;
+        if let Some(status) = replied {
+            self.reply(status).await?;
+        }
         match waited {
             // A peer may close an association that is idle.
             Some(Err(_)) => Ok(false),
@@ -172,6 +199,11 @@ impl Association {
         if self.window > 1 { self.call.read(AWAITED).now_or_never().unwrap_or(Ok(())) } else { Ok(()) }
     }
 
+    /// Whether a request for commitment is to be sent.
+    fn asks(&self) -> bool {
+        self.asking.awaited.is_none() && self.hub.borrow().committing.is_ready() && self.may_begin()
+    }
+
     /// Whether another instance may be begun, apart from the window. Nothing is, beside a repetition.
     fn may_begin(&self) -> bool {
         !self.outstanding.front().is_some_and(|one| one.task.is_repetition)
@@ -183,7 +215,10 @@ impl Association {
         match event {
             Event::Responded(response) if response.is_pending() => {}
             Event::Responded(response) => self.responded(response),
-            Event::OperationRefused(_) | Event::Fragment(_) | Event::DatasetComplete => {}
+            Event::ReportRequested(request) => self.begin_report(request),
+            Event::Fragment(fragment) => self.push_report(&fragment),
+            Event::DatasetComplete => self.end_report(),
+            Event::OperationRefused(_) => {}
             Event::ReleaseRequested => return Ok(true),
             other => return Err(CallError::of(other)),
         }
@@ -191,6 +226,9 @@ impl Association {
     }
 
     fn responded(&mut self, response: Response) {
+        if self.ask_answered(&response) {
+            return;
+        }
         let position = self.outstanding.iter().position(|one| one.message_id == response.message_id);
         let Some(Outstanding { task, .. }) = position.and_then(|position| self.outstanding.remove(position)) else {
             return;

@@ -30,6 +30,7 @@ struct Seen {
     phase: DestinationPhase,
     studies: u64,
     last_error: Option<(SystemTime, String)>,
+    not_committing: Option<(SystemTime, String)>,
     last_success: Option<SystemTime>,
     rate: Option<Rate>,
 }
@@ -56,6 +57,13 @@ impl Figures {
         self.seen.lock().last_error = Some((SystemTime::now(), why.to_owned()));
     }
 
+    /// Why it does not commit, if so.
+    pub(super) fn note_not_committing(&self, why: Option<&str>) {
+        let mut seen = self.seen.lock();
+        let since = seen.not_committing.as_ref().map_or_else(SystemTime::now, |(since, _)| *since);
+        seen.not_committing = why.map(|why| (since, why.to_owned()));
+    }
+
     pub(super) fn note_delivered(&self, bytes: u64, now: Instant) {
         self.delivered.increment();
         self.bytes.add(bytes);
@@ -78,6 +86,7 @@ impl Figures {
             warned: self.warned.get(),
             retried: self.retried.get(),
             dead: self.dead.get(),
+            not_committing: seen.not_committing.clone(),
             bytes: self.bytes.get(),
             bytes_per_s: bytes / RATE_SECONDS as u64,
             instances_per_s: instances as f64 / RATE_SECONDS as f64,

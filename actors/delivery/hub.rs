@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_catalogue::{DeliveryNote, OwedKey};
-use tidegate_protocol::requestor::ProposedContext;
+use tidegate_protocol::requestor::{MOST_CONTEXTS, ProposedContext};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::asking;
 use super::bandwidth::Bandwidth;
 use super::breaker::{Breaker, Gate};
+use super::committing::Committing;
 use super::contexts::{Accepted, Pairs, Way};
 use super::figures::Figures;
 use super::plan::{Plan, Task};
+use super::shared::Shared;
 use crate::gauges::Gauges;
 use crate::node::settings::DestinationSettings;
 
@@ -40,6 +43,7 @@ pub(super) struct Hub {
     pub(super) settings: DestinationSettings,
     pub(super) plan: Plan,
     pub(super) breaker: Breaker,
+    pub(super) committing: Committing,
     pub(super) bandwidth: Bandwidth,
     pub(super) figures: Arc<Figures>,
     pub(super) gauges: Arc<Gauges>,
@@ -66,14 +70,15 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(name: &str, settings: DestinationSettings, figures: Arc<Figures>, gauges: Arc<Gauges>) -> Self {
+    pub(super) fn new(name: &str, settings: DestinationSettings, shared: &Shared, gauges: Arc<Gauges>) -> Self {
         Self {
             name: name.to_owned(),
             bandwidth: Bandwidth::new(settings.bandwidth_bytes_per_s, Instant::now()),
             settings,
             plan: Plan::default(),
             breaker: Breaker::default(),
-            figures,
+            committing: Committing::new(shared.inbox(name)),
+            figures: shared.figures(name),
             gauges,
             pairs: Pairs::default(),
             notes: Vec::new(),
@@ -101,7 +106,12 @@ impl Hub {
 
     /// The contexts of another association.
     pub(super) fn propose(&mut self) -> Vec<ProposedContext> {
-        self.pairs.propose(self.plan.planned_owed())
+        let mut contexts = self.pairs.propose(self.plan.planned_owed());
+        if self.settings.commits {
+            contexts.truncate(MOST_CONTEXTS - 1);
+            contexts.push(asking::proposed());
+        }
+        contexts
     }
 
     /// Whether an association of that epoch may begin with another instance. `has_probed`: it is no probe, or has begun one.

@@ -7,6 +7,7 @@
 //! | [`opening`], [`association`], [`sending`] | an association with the destination: how it comes about, and its life; an instance on the wire |
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
+//! | [`committing`], [`asking`], [`report`] | what the destination is asked to commit; an association's part of that; a report, and who waits for its answer |
 //! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
 //! | [`breaker`], [`backoff`] | a destination that fails as a whole is probed; waits that grow |
 //! | [`bandwidth`], [`hours`] | how much is sent, and when |
@@ -16,10 +17,12 @@
 //! queue, a page is in memory.
 
 pub(crate) mod actor;
+mod asking;
 mod association;
 mod backoff;
 mod bandwidth;
 mod breaker;
+mod committing;
 mod contexts;
 mod figures;
 mod hours;
@@ -28,6 +31,7 @@ mod opening;
 mod outcome;
 mod plan;
 mod queue;
+pub(crate) mod report;
 mod sending;
 mod settling;
 pub(crate) mod shared;

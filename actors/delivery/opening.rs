@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
+use super::asking::Asking;
 use super::association::Association;
 use super::breaker::Failure;
 use super::contexts::Accepted;
@@ -130,6 +131,7 @@ async fn open(env: &Env) -> Result<Association, NotOpened> {
     };
     let mut call = Call::new(stream, proposal)?;
     let acceptance = call.establish(Instant::now() + fixed::answer_timeout()).await?;
+    let asking = Asking::new(&acceptance);
     let accepted = Accepted::new(&contexts, &acceptance);
     log_refused(&env.hub.borrow(), &contexts, &accepted);
     Ok(Association {
@@ -142,6 +144,7 @@ async fn open(env: &Env) -> Result<Association, NotOpened> {
         call,
         window: usize::from(acceptance.async_operations),
         accepted,
+        asking,
         survey,
         outstanding: VecDeque::new(),
         has_served: false,

@@ -64,6 +64,11 @@ impl Plan {
         self.is_at_end = false;
     }
 
+    /// The catalogue that it is read from.
+    pub(super) fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
     /// What is planned is of this catalogue from now on. What was planned from another one is dropped.
     pub(super) fn begin_generation(&mut self, generation: Generation) {
         if self.generation != Some(generation) {

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegate_catalogue::{DestinationRow, Error, Reader};
+use tidegate_catalogue::{DestinationRow, Error, Generation, Owed, Reader};
 use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 use tokio::time::Instant;
 
 use super::plan::{PAGE, Plan};
+use super::report::Report;
 use crate::committed::clock_ms;
 
 /// Repetitions that are read at a time.
@@ -33,6 +34,7 @@ pub(super) struct Queue {
     open: Option<Open>,
     /// As of the last look.
     row: Option<DestinationRow>,
+    generation: Option<Generation>,
     has_changed: bool,
     looked_at: Option<Instant>,
     repetitions_at: Option<Instant>,
@@ -63,6 +65,7 @@ impl Queue {
             is_measured,
             open: None,
             row: None,
+            generation: None,
             has_changed: true,
             looked_at: None,
             repetitions_at: None,
@@ -78,6 +81,46 @@ impl Queue {
     /// Whether an operator has paused the destination.
     pub(super) fn is_paused(&self) -> bool {
         self.row.as_ref().is_some_and(|row| row.is_paused)
+    }
+
+    /// The number of the destination, its catalogue, its last transaction, and when the first of what it was sent is due, as of the last look.
+    pub(super) fn sent_due(&self) -> Option<(i64, Generation, i64, Option<i64>)> {
+        let (row, generation) = (self.row.as_ref()?, self.generation?);
+        Some((row.id, generation, row.asked, row.sent_due_ms))
+    }
+
+    /// What was sent and is due by then. `None`: it cannot be read.
+    pub(super) fn sent(&mut self, destination: i64, now_ms: i64, limit: u32) -> Option<Vec<Owed>> {
+        let read = self.reader().and_then(|reader| reader.sent(destination, now_ms, limit));
+        self.noted(read)
+    }
+
+    /// What a report is about, with the reason of each that is not committed. `None`: it cannot be read.
+    pub(super) fn asked(
+        &mut self,
+        destination: i64,
+        transaction: i64,
+        report: &Report,
+    ) -> Option<Vec<(Owed, Option<u16>)>> {
+        let read = self.reader().and_then(|reader| {
+            let mut found = Vec::new();
+            for (uid, reason) in &report.referenced {
+                let owed = reader.asked(destination, transaction, uid)?;
+                found.extend(owed.into_iter().map(|owed| (owed, *reason)));
+            }
+            Ok(found)
+        });
+        self.noted(read)
+    }
+
+    /// A failure to read is trouble.
+    fn noted<T>(&mut self, read: Result<T, Error>) -> Option<T> {
+        let now = Instant::now();
+        read.inspect_err(|error| {
+            (self.open, self.has_changed) = (None, true);
+            self.trouble = Some((error.to_string(), now + RETRY));
+        })
+        .ok()
     }
 
     /// Why the queue cannot be read.
@@ -182,8 +225,9 @@ impl Queue {
     fn look_at_row(&mut self, plan: &mut Plan, now: Instant) -> Result<(), Error> {
         let name = self.name.clone();
         let reader = self.reader()?;
-        plan.begin_generation(reader.generation()?);
-        self.row = reader.destination(&name)?;
+        let generation = reader.generation()?;
+        plan.begin_generation(generation);
+        (self.row, self.generation) = (reader.destination(&name)?, Some(generation));
         (self.looked_at, self.has_changed) = (Some(now), false);
         if self.row.as_ref().and_then(|row| row.due_ms).is_none() {
             self.repetitions_at = None;

@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
 use super::breaker::Failure;
+use super::committing::GATHER;
 use super::figures::ms_ahead;
 use super::hub::Hub;
 use super::outcome::{Verdict, verdict};
@@ -73,7 +74,11 @@ impl Hub {
                 if is_warned {
                     self.figures.warned.increment();
                 }
-                Outcome::Delivered { status, why: (is_warned || status != 0).then_some(why) }
+                let why = (is_warned || status != 0).then_some(why);
+                if self.settings.commits {
+                    return Outcome::Sent { due_ms: ms_ahead(clock_ms(), GATHER), status, why };
+                }
+                Outcome::Delivered { status, why }
             }
             Verdict::Later => {
                 let outcome = self.later(owed, LATER, Some(status), why.clone());
@@ -88,7 +93,7 @@ impl Hub {
     }
 
     /// An attempt of which the instance has `attempts`.
-    fn failed(&mut self, owed: &Owed, status: Option<u16>, why: String) -> Outcome {
+    pub(super) fn failed(&mut self, owed: &Owed, status: Option<u16>, why: String) -> Outcome {
         let attempts = owed.attempts + 1;
         if attempts >= self.settings.attempts {
             return self.dead(owed, status, why);
@@ -133,7 +138,7 @@ impl Hub {
     }
 
     /// The destination has judged an instance: it is there.
-    fn succeeded(&mut self, now: Instant) {
+    pub(super) fn succeeded(&mut self, now: Instant) {
         self.served = Some(now);
         if let Some(down) = self.breaker.succeeded(now) {
             info!(destination = self.name, peer = self.settings.peer(), down_s = down.as_secs(), "destination is back");

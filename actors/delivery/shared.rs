@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tidegate_protocol::ReportStatus;
+use tokio::sync::oneshot;
 
 use super::figures::Figures;
+use super::report::{Inbox, NotTaken, Report, give};
 use super::state::DestinationState;
 use crate::node::live::Live;
 
@@ -14,11 +17,12 @@ pub(crate) struct Shared {
     live: Arc<Live>,
     /// By name. Those of a destination outlive its child.
     figures: Mutex<BTreeMap<String, Arc<Figures>>>,
+    inboxes: Mutex<BTreeMap<String, Arc<Inbox>>>,
 }
 
 impl Shared {
     pub(crate) fn new(live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { live, figures: Mutex::default() })
+        Arc::new(Self { live, figures: Mutex::default(), inboxes: Mutex::default() })
     }
 
     /// The names of the destinations in the settings of this moment.
@@ -29,6 +33,19 @@ impl Shared {
     /// The figures of a destination.
     pub(super) fn figures(&self, name: &str) -> Arc<Figures> {
         self.figures.lock().entry(name.to_owned()).or_default().clone()
+    }
+
+    /// The reports for a destination.
+    pub(super) fn inbox(&self, name: &str) -> Arc<Inbox> {
+        self.inboxes.lock().entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Takes a report that has come from this AE title, on an association of its own. The answer comes when what it says is durable; none comes if the
+    /// node ends.
+    pub(crate) fn report(&self, ae_title: &str, report: Report) -> Result<oneshot::Receiver<ReportStatus>, NotTaken> {
+        let live = self.live.get();
+        let inboxes = live.delivery.committing(ae_title).map(|destination| self.inbox(&destination.name));
+        give(report, inboxes)
     }
 
     /// Associations with destinations.

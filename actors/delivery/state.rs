@@ -23,6 +23,8 @@ pub struct DestinationState {
     pub retried: u64,
     /// Instances that were given up.
     pub dead: u64,
+    /// Since when, and why, it is not asked for commitment with success, or does not report in time; `None`: it commits, or is not asked to.
+    pub not_committing: Option<(SystemTime, String)>,
     /// Bytes of the instances that it has taken.
     pub bytes: u64,
     /// Bytes of them a second, over the last minute.

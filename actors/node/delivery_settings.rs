@@ -33,6 +33,8 @@ pub struct DestinationSettings {
     pub retry_for: Duration,
     /// An instance is dead that has failed so often, at least 1.
     pub attempts: u32,
+    /// Whether it is asked to commit what it was sent: an instance is delivered when it has.
+    pub commits: bool,
 }
 
 /// How instances get to a destination.
@@ -77,6 +79,14 @@ impl DestinationSettings {
 }
 
 impl DeliverySettings {
+    /// The destinations that may report their commitment from this AE title.
+    pub(crate) fn committing<'a>(&'a self, ae_title: &'a str) -> impl Iterator<Item = &'a DestinationSettings> {
+        self.destinations.iter().filter(move |destination| {
+            let DestinationKind::Dicom(DicomDestination { called, .. }) = &destination.kind;
+            destination.commits && called == ae_title
+        })
+    }
+
     /// The destination with this name.
     pub fn destination(&self, name: &str) -> Option<&DestinationSettings> {
         self.destinations.iter().find(|destination| destination.name == name)

@@ -153,6 +153,7 @@ impl Shared {
             placement: self.placement.clone(),
             sinks: self.sinks.clone(),
             passcodes: self.passcodes.clone(),
+            delivery: self.delivery.clone(),
             commitment: self.commitment.clone(),
         }
     }

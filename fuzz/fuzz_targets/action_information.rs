@@ -6,14 +6,14 @@ use dicom_core::{Tag, VR};
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
 use libfuzzer_sys::fuzz_target;
-use tidegate_protocol::commitment::{ActionFault, ActionInformation, Encoding};
+use tidegate_protocol::commitment::{InformationFault, Information, Encoding};
 
 const MOST: u32 = 20;
 
-type Read = (Result<String, ActionFault>, Vec<(String, String)>);
+type Read = (Result<String, InformationFault>, Vec<(String, String)>);
 
 fn read(bytes: &[u8], encoding: Encoding, piece: usize) -> Read {
-    let mut reader = ActionInformation::new(encoding, MOST);
+    let mut reader = Information::new(encoding, MOST);
     let mut references = Vec::new();
     for piece in bytes.chunks(piece.max(1)) {
         let _ = reader.push(piece, &mut |reference| {

@@ -110,7 +110,8 @@ fn sums(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Problem>> {
 fn deliveries(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Problem>> {
     let sql = "WITH owed AS (
             SELECT delivery.study, destination, sum(delivery.state = 0) AS waiting,
-                sum(iif(delivery.state < 2, bytes, 0)) AS bytes, sum(delivery.state = 1) AS retrying, sum(delivery.state = 2) AS dead
+                sum(iif(delivery.state < 2, bytes, 0)) AS bytes, sum(delivery.state = 1) AS retrying, sum(delivery.state = 2) AS dead,
+                sum(delivery.state = 3) AS sent
             FROM delivery JOIN instance ON instance.id = delivery.instance GROUP BY delivery.study, destination),
         had AS (
             SELECT series.study, destination, count(*) AS delivered
@@ -122,8 +123,8 @@ fn deliveries(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Problem>> {
         SELECT places.study, places.destination FROM places
         LEFT JOIN study_destination AS s USING (study, destination)
         LEFT JOIN owed USING (study, destination) LEFT JOIN had USING (study, destination)
-        WHERE (ifnull(s.waiting, 0), ifnull(s.waiting_bytes, 0), ifnull(s.retrying, 0), ifnull(s.dead, 0), ifnull(s.delivered, 0))
-            <> (ifnull(owed.waiting, 0), ifnull(owed.bytes, 0), ifnull(owed.retrying, 0), ifnull(owed.dead, 0), ifnull(had.delivered, 0))
+        WHERE (ifnull(s.waiting, 0), ifnull(s.waiting_bytes, 0), ifnull(s.retrying, 0), ifnull(s.dead, 0), ifnull(s.sent, 0), ifnull(s.delivered, 0))
+            <> (ifnull(owed.waiting, 0), ifnull(owed.bytes, 0), ifnull(owed.retrying, 0), ifnull(owed.dead, 0), ifnull(owed.sent, 0), ifnull(had.delivered, 0))
             OR (s.since_ms IS NOT NULL) <> (ifnull(s.waiting, 0) + ifnull(s.retrying, 0) > 0)";
     let mut statement = db.prepare(sql)?;
     let rows =
@@ -133,9 +134,9 @@ fn deliveries(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Problem>> {
 
 fn destinations(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Problem>> {
     let sql = "SELECT d.id FROM destination AS d
-        WHERE (waiting, waiting_bytes, retrying, dead, delivered) <> (
+        WHERE (waiting, waiting_bytes, retrying, dead, sent, delivered) <> (
             SELECT ifnull(sum(s.waiting), 0), ifnull(sum(s.waiting_bytes), 0), ifnull(sum(s.retrying), 0), ifnull(sum(s.dead), 0),
-                ifnull(sum(s.delivered), 0)
+                ifnull(sum(s.sent), 0), ifnull(sum(s.delivered), 0)
             FROM study_destination AS s WHERE s.destination = d.id)";
     let mut statement = db.prepare(sql)?;
     let rows = statement.query_map([], |row| Ok(Problem::Destination { id: row.get(0)? }))?;

@@ -206,7 +206,8 @@ fn is_empty(db: &Connection, study: i64) -> Result<bool> {
 
 /// Whether every file of the study was delivered, and none owes anything.
 fn is_done(db: &Connection, study: i64) -> Result<bool> {
-    let owed = "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + dead > 0)";
+    let owed =
+        "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + sent + dead > 0)";
     if db.prepare_cached(owed)?.query_row([study], |row| row.get(0))? {
         return Ok(false);
     }

@@ -176,7 +176,9 @@ fn ae_title(raw: &Raw, checks: &mut Checks<'_>) -> String {
 fn policy(raw: &Raw, checks: &mut Checks<'_>) -> Policy {
     let ae_title = ae_title(raw, checks);
     let require_called_ae_title = raw.node.require_called_ae_title;
-    let storage_commitment = raw.commitment.enabled && raw.catalogue.path.trim() != "off";
+    // Destinations that commit report on the same presentation context.
+    let is_wanted = raw.commitment.enabled || raw.destination.iter().any(|entry| entry.commit);
+    let storage_commitment = is_wanted && raw.catalogue.path.trim() != "off";
     let raw = &raw.associations;
     if !raw.transfer_syntax_preference.iter().all(|uid| is_uid(uid)) {
         checks.refuse(

@@ -125,6 +125,7 @@ fn destination(entry: &DestinationEntry, raw: &Raw, refuse: &mut impl FnMut(&str
         priority: i32::try_from(priority).unwrap_or_default(),
         retry_for,
         attempts: u32::try_from(attempts).unwrap_or(1),
+        commits: entry.commit,
     }
 }
 

@@ -252,6 +252,8 @@ pub(super) struct DestinationEntry {
     pub(super) connections: i64,
     #[serde(default)]
     pub(super) tls: bool,
+    #[serde(default)]
+    pub(super) commit: bool,
     #[serde(default = "DestinationEntry::attempts")]
     pub(super) attempts: i64,
     #[serde(default = "DestinationEntry::off")]

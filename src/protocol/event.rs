@@ -8,7 +8,7 @@ use crate::command::{CommandError, Operation, Response};
 use crate::framing::pdu_type;
 use crate::negotiation::{AssociateRequest, Rejection, RequestFault, is_for_storage};
 use crate::state::Input;
-use crate::status::ActionStatus;
+use crate::status::{ActionStatus, ReportStatus};
 use crate::syntaxes::{STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, unpadded};
 
 /// An event from the bytes consumed so far.
@@ -26,10 +26,13 @@ pub enum Event {
     /// An N-ACTION-RQ of the Storage Commitment Push Model; its dataset follows unless [`ActionRequest::has_data_set`] is false. To be answered
     /// with [`Association::respond_action`](crate::Association::respond_action).
     ActionRequested(ActionRequest),
+    /// An N-EVENT-REPORT-RQ of the Storage Commitment Push Model, of whose SCP the peer has the role; its dataset follows unless
+    /// [`ReportRequest::has_data_set`] is false. To be answered with [`Association::respond_report`](crate::Association::respond_report).
+    ReportRequested(ReportRequest),
     /// The response to the N-EVENT-REPORT-RQ of [`Association::begin_event_report`](crate::Association::begin_event_report). A dataset of
     /// it was dropped.
     EventReported(Response),
-    /// The next bytes of the dataset of a C-STORE-RQ or an N-ACTION-RQ, without framing: a slice of the input, not a copy. Never empty, and cut as the peer and
+    /// The next bytes of the dataset of a C-STORE-RQ, an N-ACTION-RQ or an N-EVENT-REPORT-RQ, without framing: a slice of the input, not a copy. Never empty, and cut as the peer and
     /// the network cut them, down to single bytes: each keeps the whole input buffer it came from alive.
     Fragment(Bytes),
     /// The dataset is complete.
@@ -99,7 +102,6 @@ impl ActionRequest {
     /// Why the command cannot be served, whatever its dataset is: another SOP class or SOP instance than the well-known one, or another
     /// action type than 1 (PS3.4 §J.3.2).
     pub fn fault(&self) -> Option<ActionStatus> {
-        let is = |value: &[u8], uid: &str| std::str::from_utf8(value).is_ok_and(|text| unpadded(text) == uid);
         if !is(&self.operation.sop_class_uid, STORAGE_COMMITMENT) {
             return Some(ActionStatus::NoSuchSopClass);
         }
@@ -107,6 +109,35 @@ impl ActionRequest {
             return Some(ActionStatus::NoSuchSopInstance);
         }
         (self.operation.action_type != Some(1)).then_some(ActionStatus::NoSuchAction)
+    }
+}
+
+fn is(value: &[u8], uid: &str) -> bool {
+    std::str::from_utf8(value).is_ok_and(|text| unpadded(text) == uid)
+}
+
+/// An N-EVENT-REPORT-RQ (PS3.7 §10.3.1.1) on a presentation context of the Storage Commitment Push Model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportRequest {
+    /// The fields that the response has to repeat.
+    pub operation: Operation,
+    /// Transfer syntax of the presentation context: the encoding of the dataset.
+    pub transfer_syntax: Arc<str>,
+    /// False if the command says that no dataset follows.
+    pub has_data_set: bool,
+}
+
+impl ReportRequest {
+    /// Why the command cannot be served, whatever its dataset is: another SOP class or SOP instance than the well-known one, or another event
+    /// type than 1 and 2 (PS3.4 §J.3.3).
+    pub fn fault(&self) -> Option<ReportStatus> {
+        if !is(&self.operation.sop_class_uid, STORAGE_COMMITMENT) {
+            return Some(ReportStatus::NoSuchSopClass);
+        }
+        if !is(&self.operation.sop_instance_uid, STORAGE_COMMITMENT_INSTANCE) {
+            return Some(ReportStatus::NoSuchSopInstance);
+        }
+        (!matches!(self.operation.event_type, Some(1 | 2))).then_some(ReportStatus::NoSuchEventType)
     }
 }
 

@@ -2,15 +2,16 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::command::{Command, CommandError, Invocation, Operation, Response, response};
+use crate::command::{Command, CommandError, Invocation, Operation, Request, Response, command_field, response};
 use crate::deframer::{Deframer, Frame};
-use crate::event::{PeerAbort, Violation};
+use crate::event::{PeerAbort, ReportRequest, Violation};
 use crate::framing::{FRAGMENT_HEADER_BYTES, PduHeader, PdvHeader, pdu_type, write_abort, write_release_reply};
 use crate::message::{Completed, Message};
 use crate::negotiation::Contexts;
 use crate::sending::{CannotSend, Sending};
 use crate::state::{Action, Input, Side, State, action};
 use crate::status::ErrorComment;
+use crate::syntaxes::STORAGE_COMMITMENT;
 
 /// A step of the input.
 #[derive(Debug)]
@@ -195,6 +196,20 @@ impl Exchange {
     pub(crate) fn own_fragment(&mut self, bytes: usize, is_last: bool) -> Option<[u8; FRAGMENT_HEADER_BYTES]> {
         let may_send = matches!(self.state, State::Sta6 | State::Sta8);
         may_send.then(|| self.sending.own_fragment(&mut self.output, bytes, is_last)).flatten()
+    }
+
+    /// A report of the peer as SCP of the Storage Commitment Push Model, if the request is one; its dataset is passed on.
+    pub(crate) fn report_requested(&mut self, request: &Request) -> Option<ReportRequest> {
+        let context = self.contexts.get(request.operation.context_id)?;
+        let is_report = request.operation.command_field == command_field::N_EVENT_REPORT_RQ
+            && context.is_scu
+            && &*context.abstract_syntax == STORAGE_COMMITMENT;
+        let transfer_syntax = is_report.then(|| context.transfer_syntax.clone())?;
+        let Request { operation, has_data_set, .. } = request.clone();
+        if has_data_set {
+            self.pass_dataset(operation.context_id, false);
+        }
+        Some(ReportRequest { operation, transfer_syntax, has_data_set })
     }
 
     /// Whether the response is to a request of this side.

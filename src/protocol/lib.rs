@@ -41,14 +41,14 @@ pub mod syntaxes;
 
 pub use association::Association;
 pub use command::{Invocation, Operation, Priority, Response};
-pub use event::{ActionRequest, Event, NotDicom, PeerAbort, StoreRequest, Violation};
+pub use event::{ActionRequest, Event, NotDicom, PeerAbort, ReportRequest, StoreRequest, Violation};
 pub use negotiation::{
     AeTitles, AssociateRequest, ContextRefusal, Policy, RefusedContexts, Rejection, RequestFault, UserIdentity,
 };
 pub use requestor::Requestor;
 pub use sending::CannotSend;
 pub use state::State;
-pub use status::{ActionStatus, ErrorComment, Status};
+pub use status::{ActionStatus, ErrorComment, ReportStatus, Status};
 
 /// Implementation Class UID of this node (PS3.7 §D.3.3.2), derived from a UUID (PS3.5 §B.2).
 pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.70292634656795476782220970862898428436";

@@ -128,6 +128,46 @@ impl fmt::Display for ActionStatus {
     }
 }
 
+/// The status of an N-EVENT-REPORT-RSP (PS3.7 §10.1.1.1.8 and annex C). Each variant stands for one code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportStatus {
+    /// 0000: what the report says is noted durably.
+    Success,
+    /// 0110: processing failure.
+    ProcessingFailure,
+    /// 0112: the Affected SOP Instance UID is not the well-known one.
+    NoSuchSopInstance,
+    /// 0113: the Event Type ID is neither 1 nor 2.
+    NoSuchEventType,
+    /// 0115: the event information cannot be read, or its transaction is none of this node.
+    InvalidArgument,
+    /// 0118: the Affected SOP Class UID is not the context's.
+    NoSuchSopClass,
+    /// 0213: more references, or more reports, than this node takes.
+    ResourceLimitation,
+}
+
+impl ReportStatus {
+    /// The value of element (0000,0900).
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Success => 0x0000,
+            Self::ProcessingFailure => 0x0110,
+            Self::NoSuchSopInstance => 0x0112,
+            Self::NoSuchEventType => 0x0113,
+            Self::InvalidArgument => 0x0115,
+            Self::NoSuchSopClass => 0x0118,
+            Self::ResourceLimitation => 0x0213,
+        }
+    }
+}
+
+impl fmt::Display for ReportStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04X}", self.code())
+    }
+}
+
 /// The value of element (0000,0902), VR LO. Invariant: at most 64 characters of the default repertoire, no backslash, no control characters,
 /// whatever text it is made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -53,8 +53,14 @@ impl Node {
     /// The same with this configuration file.
     #[allow(dead_code, reason = "not every test binary needs it")]
     pub(crate) fn start_configured(file: &Path, prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_configured_in(&[], file, prepare)
+    }
+
+    /// The same in this environment.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn start_configured_in(environment: &[(&str, &str)], file: &Path, prepare: impl FnOnce(&Path)) -> Self {
         let arguments = ["--config", file.to_str().unwrap()];
-        Self::run(&arguments, &[("TIDEGATE__ADMIN__LISTEN", "off")], prepare)
+        Self::run(&arguments, &[&[("TIDEGATE__ADMIN__LISTEN", "off")], environment].concat(), prepare)
     }
 
     fn run(arguments: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {

@@ -25,6 +25,8 @@ pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt
         &|row| row.sums.retrying,
     )?;
     gauges("outbox_dead", "Instances owed to the destination that were given up", None, &|row| row.sums.dead)?;
+    let help = "Instances that the destination has taken and has yet to commit";
+    gauges("outbox_sent", help, None, &|row| row.sums.sent)?;
     let help = "Files owed to the destination that wait or are tried again";
     gauges("outbox_waiting", help, BYTES, &|row| row.sums.waiting_bytes)?;
     let help = "How long the study waits that has waited longest for the destination; 0 without one";
@@ -32,5 +34,9 @@ pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt
     let help = "1 if an operator has paused the destination";
     gauges("outbox_paused", help, None, &|row| i64::from(row.is_paused))?;
     let help = "Instances that the destination has had, as the catalogue counts them";
-    gauges("outbox_delivered", help, None, &|row| row.sums.delivered)
+    gauges("outbox_delivered", help, None, &|row| row.sums.delivered)?;
+    let states = observer.destinations();
+    let values = states.iter().map(|state| ([state.name.as_str()], u64::from(state.not_committing.is_some())));
+    let help = "1 if the destination does not take requests for commitment, or does not report in time";
+    page.gauges_of("outbox_not_committing", help, None, &["destination"], values)
 }

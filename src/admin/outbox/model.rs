@@ -32,6 +32,8 @@ pub(crate) struct Destination {
     pub(crate) waiting: u64,
     /// Instances that have failed and are tried again.
     pub(crate) retrying: u64,
+    /// Instances that it has taken, and has yet to commit.
+    pub(crate) sent: u64,
     /// Instances that were given up.
     pub(crate) dead: u64,
     /// Bytes of the files that wait or are tried again.
@@ -66,6 +68,10 @@ pub(crate) struct Doing {
     pub(crate) last_error_at: Option<String>,
     /// When it took an instance last, since the start of the node; absent if it has taken none.
     pub(crate) last_success: Option<String>,
+    /// Why it does not commit what it was sent; absent if it does, or is not asked to.
+    pub(crate) not_committing: Option<String>,
+    /// Since when.
+    pub(crate) not_committing_since: Option<String>,
 }
 
 /// A page of deliveries that are owed.
@@ -83,7 +89,7 @@ pub(crate) struct Outbox {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Delivery {
     pub(crate) destination: String,
-    /// `waiting`, `retrying` or `dead`.
+    /// `waiting`, `retrying`, `sent` or `dead`.
     pub(crate) state: String,
     pub(crate) study_instance_uid: String,
     pub(crate) sop_instance_uid: String,
@@ -98,9 +104,9 @@ pub(crate) struct Delivery {
     pub(crate) owed: String,
     /// Failed attempts.
     pub(crate) attempts: u32,
-    /// When it is tried again; absent if it is not retried.
+    /// When it is tried again, or its commitment is asked for; absent if neither is.
     pub(crate) next_attempt: Option<String>,
-    /// When it failed last; absent if it has not.
+    /// When it failed last, or was sent; absent if neither was.
     pub(crate) last_attempt: Option<String>,
     /// The status of the last answer in four hexadecimal digits; absent if there was none.
     pub(crate) last_status: Option<String>,
@@ -126,6 +132,7 @@ pub(crate) struct StudyProgress {
     pub(crate) destination: String,
     pub(crate) waiting: u64,
     pub(crate) retrying: u64,
+    pub(crate) sent: u64,
     pub(crate) dead: u64,
     pub(crate) delivered: u64,
 }
@@ -141,6 +148,7 @@ pub(crate) fn state_name(state: DeliveryState) -> &'static str {
         DeliveryState::Waiting => "waiting",
         DeliveryState::Retrying => "retrying",
         DeliveryState::Dead => "dead",
+        DeliveryState::Sent => "sent",
     }
 }
 
@@ -154,6 +162,7 @@ impl From<DestinationRow> for Destination {
             is_paused: row.is_paused,
             waiting: count(sums.waiting),
             retrying: count(sums.retrying),
+            sent: count(sums.sent),
             dead: count(sums.dead),
             waiting_bytes: count(sums.waiting_bytes),
             delivered: count(sums.delivered),
@@ -174,6 +183,7 @@ impl From<DestinationState> for Doing {
             _ => (None, None, None),
         };
         let (last_error_at, last_error) = state.last_error.unzip();
+        let (not_committing_since, not_committing) = state.not_committing.unzip();
         Self {
             phase,
             down_since,
@@ -183,6 +193,8 @@ impl From<DestinationState> for Doing {
             last_error: why.or(last_error),
             last_error_at: last_error_at.map(at),
             last_success: state.last_success.map(at),
+            not_committing,
+            not_committing_since: not_committing_since.map(at),
         }
     }
 }
@@ -217,6 +229,7 @@ impl From<StudyDelivery> for StudyProgress {
             destination: row.destination,
             waiting: count(sums.waiting),
             retrying: count(sums.retrying),
+            sent: count(sums.sent),
             dead: count(sums.dead),
             delivered: count(sums.delivered),
         }

@@ -102,5 +102,5 @@ impl Deliveries {
 /// A destination to which nothing was ever owed.
 fn nothing(name: &str) -> DestinationRow {
     let (name, sums) = (name.to_owned(), Sums::default());
-    DestinationRow { id: 0, name, is_paused: false, sums, since_ms: None, due_ms: None }
+    DestinationRow { id: 0, name, is_paused: false, sums, since_ms: None, due_ms: None, asked: 0, sent_due_ms: None }
 }

@@ -102,9 +102,7 @@ impl OutboxSearch {
 }
 
 fn of_name(name: &str) -> Option<DeliveryState> {
-    [DeliveryState::Waiting, DeliveryState::Retrying, DeliveryState::Dead]
-        .into_iter()
-        .find(|state| state_name(*state) == name)
+    DeliveryState::ALL.into_iter().find(|state| state_name(*state) == name)
 }
 
 impl OutboxOrder {

@@ -18,7 +18,7 @@ const STEP_ROWS: usize = 1024;
 pub enum Change {
     /// Instances that are there are owed which the destination is not owed and has not had; dropped ones, too.
     Add,
-    /// Failed ones wait again, with no attempts behind them.
+    /// Failed ones wait again, with no attempts behind them; the commitment of sent ones is asked for at once.
     Retry,
     /// They are not owed any more.
     Drop,
@@ -146,7 +146,7 @@ impl Step<'_> {
     fn states(&self, is_retry: bool) -> &'static [DeliveryState] {
         match (self.choice.is_dead, is_retry) {
             (true, _) => &[DeliveryState::Dead],
-            (false, true) => &[DeliveryState::Retrying, DeliveryState::Dead],
+            (false, true) => &[DeliveryState::Retrying, DeliveryState::Dead, DeliveryState::Sent],
             (false, false) => &DeliveryState::ALL,
         }
     }
@@ -165,6 +165,12 @@ impl Step<'_> {
         }
         for seen in rows.iter().filter(|seen| self.choice.means(seen)) {
             let (item, instance) = (seen.item(), seen.slot.instance);
+            if is_retry && state == DeliveryState::Sent {
+                self.ask_at_once(batch.db(), seen.slot)?;
+                batch.duties.note_change();
+                progress.changed += 1;
+                continue;
+            }
             if is_retry {
                 // Without its file it would only die again.
                 let sql = "SELECT state = 0 FROM instance WHERE id = ?1";
@@ -183,6 +189,14 @@ impl Step<'_> {
             progress.changed += 1;
         }
         Ok(())
+    }
+
+    /// The commitment of what was sent is due.
+    fn ask_at_once(&self, db: &Connection, Slot { study, series, number, instance }: Slot) -> Result<()> {
+        let sql = "UPDATE delivery SET due_ms = ?6
+            WHERE destination = ?1 AND state = 3 AND study = ?2 AND series = ?3 AND number = ?4 AND instance = ?5";
+        let row = params![self.destination, study, series, number, instance, self.at_ms];
+        db.prepare_cached(sql)?.execute(row).map(drop)
     }
 
     /// The next rows in that state.

@@ -4,9 +4,10 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{DestinationRow, Sums};
 
-const DESTINATIONS: &str = "SELECT id, name, paused, waiting, waiting_bytes, retrying, dead, delivered,
+const DESTINATIONS: &str = "SELECT id, name, paused, waiting, waiting_bytes, retrying, dead, delivered, sent, asked,
         (SELECT min(since_ms) FROM study_destination AS s WHERE s.destination = destination.id AND since_ms IS NOT NULL),
-        (SELECT min(due_ms) FROM delivery WHERE delivery.destination = destination.id AND state = 1)
+        (SELECT min(due_ms) FROM delivery WHERE delivery.destination = destination.id AND state = 1),
+        (SELECT min(due_ms) FROM delivery WHERE delivery.destination = destination.id AND state = 3)
     FROM destination";
 
 fn read(row: &Row<'_>) -> Result<DestinationRow> {
@@ -20,9 +21,12 @@ fn read(row: &Row<'_>) -> Result<DestinationRow> {
             retrying: row.get(5)?,
             dead: row.get(6)?,
             delivered: row.get(7)?,
+            sent: row.get(8)?,
         },
-        since_ms: row.get(8)?,
-        due_ms: row.get(9)?,
+        asked: row.get(9)?,
+        since_ms: row.get(10)?,
+        due_ms: row.get(11)?,
+        sent_due_ms: row.get(12)?,
     })
 }
 

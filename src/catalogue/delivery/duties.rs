@@ -15,6 +15,8 @@ pub(crate) struct Duties<'a> {
     insertion: Option<CachedStatement<'a>>,
     /// Whether there are destinations; `None`: nobody has looked.
     is_used: Option<bool>,
+    /// A delivery has changed, and no sum.
+    has_changed: bool,
 }
 
 /// The change of the sums of a study at a destination.
@@ -44,12 +46,17 @@ pub(crate) struct Item {
 
 impl<'a> Duties<'a> {
     pub(crate) fn new(db: &'a Connection) -> Self {
-        Self { db, changes: HashMap::new(), insertion: None, is_used: None }
+        Self { db, changes: HashMap::new(), insertion: None, is_used: None, has_changed: false }
     }
 
     /// Whether any delivery was added or changed.
     pub(crate) fn have_changed(&self) -> bool {
-        !self.changes.is_empty()
+        self.has_changed || !self.changes.is_empty()
+    }
+
+    /// A delivery has changed, and no sum.
+    pub(super) fn note_change(&mut self) {
+        self.has_changed = true;
     }
 
     /// Whether anything may be owed.
@@ -66,7 +73,7 @@ impl<'a> Duties<'a> {
     /// Counts a delivery that has come to that state, owed since then.
     pub(super) fn put(&mut self, destination: i64, item: Item, state: DeliveryState, owed_ms: i64) {
         self.count(destination, item, state, 1);
-        if state != DeliveryState::Dead {
+        if state.waits() {
             let since_ms = &mut self.changes.entry((destination, item.slot.study)).or_default().since_ms;
             *since_ms = Some(since_ms.map_or(owed_ms, |since_ms| since_ms.min(owed_ms)));
         }
@@ -78,14 +85,15 @@ impl<'a> Duties<'a> {
     }
 
     fn count(&mut self, destination: i64, item: Item, state: DeliveryState, by: i64) {
-        let Sums { waiting, waiting_bytes, retrying, dead, .. } =
+        let Sums { waiting, waiting_bytes, retrying, sent, dead, .. } =
             &mut self.changes.entry((destination, item.slot.study)).or_default().sums;
         match state {
             DeliveryState::Waiting => *waiting += by,
             DeliveryState::Retrying => *retrying += by,
             DeliveryState::Dead => *dead += by,
+            DeliveryState::Sent => *sent += by,
         }
-        if state != DeliveryState::Dead {
+        if state.waits() {
             *waiting_bytes += by * item.bytes;
         }
     }
@@ -111,10 +119,10 @@ impl<'a> Duties<'a> {
         Ok(())
     }
 
-    /// The deliveries that an instance owes. Looked up by their keys: a destination has few names, and a delivery three states.
+    /// The deliveries that an instance owes. Looked up by their keys: a destination has few names, and a delivery four states.
     fn of(&self, slot: Slot) -> Result<Vec<Known>> {
         let sql = "SELECT destination, state, owed_ms, ifnull(why, '') = ?5 FROM delivery
-            WHERE destination IN (SELECT id FROM destination) AND state IN (0, 1, 2)
+            WHERE destination IN (SELECT id FROM destination) AND state IN (0, 1, 2, 3)
                 AND study = ?1 AND series = ?2 AND number = ?3 AND instance = ?4";
         let mut statement = self.db.prepare_cached(sql)?;
         let Slot { study, series, number, instance } = slot;
@@ -204,14 +212,14 @@ impl<'a> Duties<'a> {
         Ok(())
     }
 
-    /// The file of an instance is gone: what it owes is dead.
+    /// The file of an instance is gone: what it owes is dead, apart from what was sent.
     pub(crate) fn bury(&mut self, item: Item, at_ms: i64) -> Result<()> {
         let sql = "UPDATE delivery SET state = 2, last_ms = ?7, status = NULL, why = ?8
             WHERE destination = ?1 AND state = ?2 AND study = ?3 AND series = ?4 AND number = ?5 AND instance = ?6";
         let Slot { study, series, number, instance } = item.slot;
         for Known { destination, state, owed_ms, .. } in self.of(item.slot)? {
-            if state == DeliveryState::Dead {
-                continue; // it keeps its own reason
+            if !state.waits() {
+                continue; // what is dead keeps its own reason, and the destination may have what it was sent
             }
             let row = params![destination, state.number(), study, series, number, instance, at_ms, FILE_IS_GONE];
             self.db.prepare_cached(sql)?.execute(row)?;
@@ -239,27 +247,28 @@ impl<'a> Duties<'a> {
     /// Writes the sums.
     pub(crate) fn finish(self) -> Result<()> {
         let of_study = "INSERT INTO study_destination AS s
-                (study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, iif(?3 + ?5 > 0, ?8, NULL))
+                (study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms, sent)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, iif(?3 + ?5 > 0, ?8, NULL), ?9)
             ON CONFLICT (study, destination) DO UPDATE SET
                 waiting = waiting + ?3, waiting_bytes = waiting_bytes + ?4, retrying = retrying + ?5, dead = dead + ?6,
-                delivered = delivered + ?7, since_ms = iif(s.waiting + s.retrying + ?3 + ?5 > 0, ifnull(since_ms, ?8), NULL)";
+                delivered = delivered + ?7, sent = sent + ?9, since_ms = iif(s.waiting + s.retrying + ?3 + ?5 > 0, ifnull(since_ms, ?8), NULL)";
         let of_all = "UPDATE destination SET waiting = waiting + ?2, waiting_bytes = waiting_bytes + ?3, retrying = retrying + ?4,
-            dead = dead + ?5, delivered = delivered + ?6 WHERE id = ?1";
+            dead = dead + ?5, delivered = delivered + ?6, sent = sent + ?7 WHERE id = ?1";
         let mut totals: HashMap<i64, Sums> = HashMap::new();
         for ((destination, study), Change { sums, since_ms }) in self.changes {
-            let Sums { waiting, waiting_bytes, retrying, dead, delivered } = sums;
-            let row = params![study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms];
+            let Sums { waiting, waiting_bytes, retrying, sent, dead, delivered } = sums;
+            let row = params![study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms, sent];
             self.db.prepare_cached(of_study)?.execute(row)?;
             let total = totals.entry(destination).or_default();
             total.waiting += waiting;
             total.waiting_bytes += waiting_bytes;
             total.retrying += retrying;
+            total.sent += sent;
             total.dead += dead;
             total.delivered += delivered;
         }
-        for (destination, Sums { waiting, waiting_bytes, retrying, dead, delivered }) in totals {
-            let row = params![destination, waiting, waiting_bytes, retrying, dead, delivered];
+        for (destination, Sums { waiting, waiting_bytes, retrying, sent, dead, delivered }) in totals {
+            let row = params![destination, waiting, waiting_bytes, retrying, dead, delivered, sent];
             self.db.prepare_cached(of_all)?.execute(row)?;
         }
         Ok(())

@@ -3,12 +3,16 @@
 //! A row is made in the transaction that enters its instance, and leaves it when the delivery was made or dropped. An instance owes a delivery to
 //! each destination of its origin. Entering it again adds only destinations that it neither owes nor has had, and a file with other content owes
 //! all anew. A file that is gone while it owes is dead; one that was released owes nothing.
+//!
+//! What a destination was sent that commits is owed until it has committed it (PS3.4 annex J): [`DeliveryState::Sent`]. A report counts for an
+//! instance if its transaction asked for it after it was sent.
 
 pub(crate) mod changes;
 pub(crate) mod destinations;
 pub(crate) mod duties;
 mod entering;
 pub(crate) mod notes;
+pub(crate) mod transaction;
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -80,10 +84,18 @@ pub enum DeliveryState {
     Retrying,
     /// It has failed, and is not tried again unless an operator wants it.
     Dead,
+    /// The destination has taken it, and has yet to commit it.
+    Sent,
 }
 
 impl DeliveryState {
-    pub(crate) const ALL: [Self; 3] = [Self::Waiting, Self::Retrying, Self::Dead];
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Retrying, Self::Dead, Self::Sent];
+
+    /// Whether it is to be sent.
+    pub(crate) fn waits(self) -> bool {
+        matches!(self, Self::Waiting | Self::Retrying)
+    }
 
     pub(crate) fn number(self) -> i64 {
         self as i64
@@ -93,6 +105,7 @@ impl DeliveryState {
         match number {
             0 => Self::Waiting,
             1 => Self::Retrying,
+            3 => Self::Sent,
             _ => Self::Dead,
         }
     }
@@ -123,6 +136,8 @@ pub struct Owed {
     pub attempts: u32,
     /// Of the sender, if that is known.
     pub calling_ae_title: Option<Arc<str>>,
+    /// Whether its commitment was asked for since it was sent.
+    pub is_asked: bool,
 }
 
 /// A destination, as far as the catalogue knows it.
@@ -140,6 +155,10 @@ pub struct DestinationRow {
     pub since_ms: Option<i64>,
     /// When the first delivery is due that is tried again.
     pub due_ms: Option<i64>,
+    /// The last transaction by which it was asked for commitment; 0: none.
+    pub asked: i64,
+    /// When the first delivery is due of which the commitment is to be asked for.
+    pub sent_due_ms: Option<i64>,
 }
 
 /// Numbers of deliveries.
@@ -151,6 +170,8 @@ pub struct Sums {
     pub waiting_bytes: i64,
     /// Ones that are tried again.
     pub retrying: i64,
+    /// Ones that were sent, and are not committed.
+    pub sent: i64,
     /// Dead ones.
     pub dead: i64,
     /// Ones that were made.
@@ -167,6 +188,24 @@ pub enum Outcome {
         /// What is to be noted beside it, such as a warning.
         why: Option<String>,
     },
+    /// The destination has taken it, and has yet to commit it.
+    Sent {
+        /// When its commitment is to be asked for.
+        due_ms: i64,
+        /// Of its answer.
+        status: u16,
+        /// What is to be noted beside it, such as a warning.
+        why: Option<String>,
+    },
+    /// The commitment of what was sent is asked for.
+    Asked {
+        /// By this transaction: they ascend at a destination.
+        transaction: i64,
+        /// When it is asked for again, unless there is a report before.
+        due_ms: i64,
+    },
+    /// The destination has committed what it was sent. Its answer stands.
+    Committed,
     /// It is tried again.
     Retry {
         /// When.

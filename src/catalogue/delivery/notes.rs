@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::duties::{Duties, Item};
-use super::{DeliveryNote, DeliveryState, Generation, Outcome, OwedKey, Slot, content};
+use super::{DeliveryNote, DeliveryState, FILE_IS_GONE, Generation, Outcome, OwedKey, Slot, content};
 use crate::batch::digest;
 
 /// The mark of the [`Generation`].
@@ -21,6 +21,7 @@ struct Found {
     attempts: u32,
     bytes: u64,
     digest: Option<u128>,
+    is_there: bool,
 }
 
 impl Found {
@@ -30,6 +31,7 @@ impl Found {
             attempts: row.get(1)?,
             bytes: row.get::<_, i64>(2)?.unsigned_abs(),
             digest: digest(row.get_ref(3)?),
+            is_there: row.get(4)?,
         })
     }
 }
@@ -37,7 +39,7 @@ impl Found {
 /// The delivery with this key, if it is as it was when the key was read.
 fn find(db: &Connection, key: &OwedKey) -> Result<Option<Found>> {
     let sql =
-        "SELECT owed_ms, attempts, bytes, digest FROM delivery CROSS JOIN instance ON instance.id = delivery.instance
+        "SELECT owed_ms, attempts, bytes, digest, instance.state = 0 FROM delivery CROSS JOIN instance ON instance.id = delivery.instance
         WHERE delivery.destination = ?1 AND delivery.state = ?2 AND delivery.study = ?3 AND delivery.series = ?4
             AND delivery.number = ?5 AND delivery.instance = ?6";
     let OwedKey { destination, state, slot: Slot { study, series, number, instance }, .. } = *key;
@@ -54,45 +56,100 @@ pub(crate) fn enter(duties: &mut Duties<'_>, db: &Connection, note: &DeliveryNot
     match &note.outcome {
         Outcome::Delivered { status, why } => {
             duties.remove(destination, item, state)?;
-            let sql = "INSERT INTO delivered (instance, destination, at_ms, status, why) VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms, status = excluded.status, why = excluded.why";
-            db.prepare_cached(sql)?.execute((slot.instance, destination, note.at_ms, status, why))?;
-            duties.count_delivered(destination, slot.study, 1);
+            deliver(duties, db, note, *status, why.as_deref())?;
+        }
+        Outcome::Committed => {
+            let (status, why) = answer(db, &note.key)?;
+            duties.remove(destination, item, state)?;
+            deliver(duties, db, note, status.unwrap_or(0), why.as_deref())?;
+        }
+        Outcome::Sent { due_ms, status, why } => {
+            let attempts = found.attempts;
+            let sent =
+                Change { attempts, due_ms: *due_ms, at_ms: note.at_ms, status: Some(*status), why: why.as_deref() };
+            change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Sent, &sent)?;
+        }
+        Outcome::Asked { transaction, due_ms } => {
+            duties.note_change();
+            return ask(db, &note.key, *transaction, *due_ms);
+        }
+        // What was sent is not buried with its file.
+        Outcome::Retry { .. } if !found.is_there => {
+            let attempts = found.attempts;
+            let gone = Change { attempts, due_ms: 0, at_ms: note.at_ms, status: None, why: Some(FILE_IS_GONE) };
+            change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Dead, &gone)?;
         }
         Outcome::Retry { due_ms, counts, status, why } => {
             let attempts = found.attempts + u32::from(*counts);
-            let failed = Failed { attempts, due_ms: *due_ms, at_ms: note.at_ms, status: *status, why };
-            fail(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Retrying, &failed)?;
+            let failed = Change { attempts, due_ms: *due_ms, at_ms: note.at_ms, status: *status, why: Some(why) };
+            change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Retrying, &failed)?;
         }
         Outcome::Dead { status, why } => {
-            let failed = Failed { attempts: found.attempts + 1, due_ms: 0, at_ms: note.at_ms, status: *status, why };
-            fail(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Dead, &failed)?;
+            let attempts = found.attempts + 1;
+            let failed = Change { attempts, due_ms: 0, at_ms: note.at_ms, status: *status, why: Some(why) };
+            change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Dead, &failed)?;
         }
     }
     Ok(true)
 }
 
-/// A failure.
-struct Failed<'a> {
+/// The delivery was made.
+fn deliver(
+    duties: &mut Duties<'_>,
+    db: &Connection,
+    note: &DeliveryNote,
+    status: u16,
+    why: Option<&str>,
+) -> Result<()> {
+    let OwedKey { destination, slot, .. } = note.key;
+    let sql = "INSERT INTO delivered (instance, destination, at_ms, status, why) VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms, status = excluded.status, why = excluded.why";
+    db.prepare_cached(sql)?.execute((slot.instance, destination, note.at_ms, status, why))?;
+    duties.count_delivered(destination, slot.study, 1);
+    Ok(())
+}
+
+/// What the destination had answered when it was sent the instance.
+fn answer(db: &Connection, key: &OwedKey) -> Result<(Option<u16>, Option<String>)> {
+    let sql = "SELECT status, why FROM delivery
+        WHERE destination = ?1 AND state = ?2 AND study = ?3 AND series = ?4 AND number = ?5 AND instance = ?6";
+    let OwedKey { destination, state, slot: Slot { study, series, number, instance }, .. } = *key;
+    let row = params![destination, state.number(), study, series, number, instance];
+    db.prepare_cached(sql)?.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// The commitment of what was sent is asked for.
+fn ask(db: &Connection, key: &OwedKey, transaction: i64, due_ms: i64) -> Result<bool> {
+    let sql = "UPDATE delivery SET asked = ifnull(asked, ?6), due_ms = ?7
+        WHERE destination = ?1 AND state = 3 AND study = ?2 AND series = ?3 AND number = ?4 AND instance = ?5";
+    let last = "UPDATE destination SET asked = ?2 WHERE id = ?1 AND asked < ?2";
+    let OwedKey { destination, slot: Slot { study, series, number, instance }, .. } = *key;
+    db.prepare_cached(last)?.execute((destination, transaction))?;
+    let row = params![destination, study, series, number, instance, transaction, due_ms];
+    Ok(db.prepare_cached(sql)?.execute(row)? > 0)
+}
+
+/// What becomes of a delivery that stays owed.
+struct Change<'a> {
     attempts: u32,
     due_ms: i64,
     at_ms: i64,
     status: Option<u16>,
-    why: &'a str,
+    why: Option<&'a str>,
 }
 
-fn fail(
+fn change(
     duties: &mut Duties<'_>,
     db: &Connection,
     key: &OwedKey,
     (item, owed_ms): (Item, i64),
     to: DeliveryState,
-    failed: &Failed<'_>,
+    change: &Change<'_>,
 ) -> Result<()> {
-    let sql = "UPDATE delivery SET state = ?7, attempts = ?8, due_ms = ?9, last_ms = ?10, status = ?11, why = ?12
+    let sql = "UPDATE delivery SET state = ?7, attempts = ?8, due_ms = ?9, last_ms = ?10, status = ?11, why = ?12, asked = NULL
         WHERE destination = ?1 AND state = ?2 AND study = ?3 AND series = ?4 AND number = ?5 AND instance = ?6";
     let OwedKey { destination, state, slot: Slot { study, series, number, instance }, .. } = *key;
-    let Failed { attempts, due_ms, at_ms, status, why } = *failed;
+    let Change { attempts, due_ms, at_ms, status, why } = *change;
     db.prepare_cached(sql)?.execute(params![
         destination,
         state.number(),

@@ -18,7 +18,7 @@ pub(super) const SOURCE: &str = "SELECT study FROM study_source WHERE ?2 = '' AN
     (SELECT id FROM source WHERE calling_ae_title = ?1 COLLATE NOCASE)";
 
 pub(super) const UNDELIVERED: &str =
-    "SELECT study FROM study_destination WHERE waiting + retrying + dead > 0 AND ?1 = ?2";
+    "SELECT study FROM study_destination WHERE waiting + retrying + sent + dead > 0 AND ?1 = ?2";
 
 /// The columns that [`Condition::fits`] looks at.
 pub(super) const COLUMNS: &str = "id, uid, patient_id, patient_name, accession_number, study_date";
@@ -110,6 +110,7 @@ fn is_from(db: &Connection, study: i64, title: &str) -> Result<bool> {
 
 /// Whether something of the study is owed to a destination.
 fn is_undelivered(db: &Connection, study: i64) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + dead > 0)";
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + sent + dead > 0)";
     db.prepare_cached(sql)?.query_row([study], |row| row.get(0))
 }

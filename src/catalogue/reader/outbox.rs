@@ -18,7 +18,8 @@ macro_rules! owed {
         concat!(
             "SELECT delivery.destination, delivery.state, delivery.study, delivery.series, delivery.number, delivery.instance, attempts,
                 owed_ms, instance.uid, directory.path, instance.name, instance.bytes, digest, sop_class_uid,
-                transfer_syntax_uid, study.uid, calling_ae_title, delivery.due_ms, delivery.last_ms, delivery.status, delivery.why
+                transfer_syntax_uid, study.uid, calling_ae_title, delivery.due_ms, delivery.last_ms, delivery.status, delivery.why,
+                delivery.asked IS NOT NULL
             FROM delivery CROSS JOIN instance ON instance.id = delivery.instance CROSS JOIN kind ON kind.id = instance.kind
             CROSS JOIN directory ON directory.id = instance.directory CROSS JOIN study ON study.id = delivery.study
             LEFT JOIN arrival ON arrival.id = instance.arrival LEFT JOIN source ON source.id = arrival.source ",
@@ -60,6 +61,7 @@ fn read(row: &Row<'_>, last: &mut Last) -> Result<Owed> {
         owed_ms: row.get(7)?,
         attempts,
         calling_ae_title: row.get_ref(16)?.as_str_or_null()?.map(|title| last.text(3, title)),
+        is_asked: row.get(21)?,
     })
 }
 
@@ -117,6 +119,46 @@ impl Reader {
             owed!("WHERE delivery.destination = ?1 AND delivery.state = 1 AND due_ms <= ?2 ORDER BY due_ms LIMIT ?3");
         self.file.ask(|db| page(db, sql, params![destination, now_ms, limit]))
     }
+
+    /// The deliveries that were sent and of which the commitment is to be asked for by now, those that were due first in front, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn sent(&mut self, destination: i64, now_ms: i64, limit: u32) -> std::result::Result<Vec<Owed>, Error> {
+        let sql =
+            owed!("WHERE delivery.destination = ?1 AND delivery.state = 3 AND due_ms <= ?2 ORDER BY due_ms LIMIT ?3");
+        self.file.ask(|db| page(db, sql, params![destination, now_ms, limit]))
+    }
+
+    /// The deliveries of an instance about which a report of that transaction counts: they were sent before it was asked by that.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn asked(
+        &mut self,
+        destination: i64,
+        transaction: i64,
+        uid: &PackedUid,
+    ) -> std::result::Result<Vec<Owed>, Error> {
+        let places = "SELECT series.study, series.id, ifnull(instance.number, 0), instance.id
+            FROM instance CROSS JOIN series ON series.id = instance.series WHERE instance.uid = ?1";
+        let sql = owed!(
+            "WHERE delivery.destination = ?1 AND delivery.state = 3 AND delivery.study = ?2 AND delivery.series = ?3
+                AND delivery.number = ?4 AND delivery.instance = ?5 AND delivery.asked <= ?6"
+        );
+        self.file.ask(|db| {
+            let mut statement = db.prepare_cached(places)?;
+            let places = statement.query_map([uid.as_bytes()], |row| {
+                Ok(Slot { study: row.get(0)?, series: row.get(1)?, number: row.get(2)?, instance: row.get(3)? })
+            })?;
+            let mut found = Vec::new();
+            for place in places {
+                let Slot { study, series, number, instance } = place?;
+                found.extend(page(db, sql, params![destination, study, series, number, instance, transaction])?);
+            }
+            Ok(found)
+        })
+    }
 }
 
 fn page(db: &Connection, sql: &str, row: impl rusqlite::Params) -> Result<Vec<Owed>> {
@@ -134,7 +176,7 @@ pub struct DeliveryRow {
     pub state: DeliveryState,
     /// The delivery.
     pub owed: Owed,
-    /// When it is tried again.
+    /// When it is tried again, or its commitment is asked for.
     pub due_ms: Option<i64>,
     /// When it was tried last, or was found to be impossible.
     pub last_ms: Option<i64>,
@@ -224,7 +266,7 @@ impl Reader {
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
     pub fn study_deliveries(&mut self, study_uid: &str) -> std::result::Result<Vec<StudyDelivery>, Error> {
-        let sql = "SELECT name, s.waiting, s.waiting_bytes, s.retrying, s.dead, s.delivered
+        let sql = "SELECT name, s.waiting, s.waiting_bytes, s.retrying, s.dead, s.delivered, s.sent
             FROM study CROSS JOIN study_destination AS s ON s.study = study.id CROSS JOIN destination ON destination.id = s.destination
             WHERE study.uid = ?1 ORDER BY name";
         self.file.ask(|db| {
@@ -236,6 +278,7 @@ impl Reader {
                     retrying: row.get(3)?,
                     dead: row.get(4)?,
                     delivered: row.get(5)?,
+                    sent: row.get(6)?,
                 };
                 Ok(StudyDelivery { destination: row.get(0)?, sums })
             })?;
@@ -302,7 +345,7 @@ fn cursor(key: &OwedKey) -> DeliveryCursor {
 }
 
 fn read_for_people(row: &Row<'_>, last: &mut Last, destination: &str, state: DeliveryState) -> Result<DeliveryRow> {
-    let due_ms = Some(row.get(17)?).filter(|_| state == DeliveryState::Retrying);
+    let due_ms = Some(row.get(17)?).filter(|_| matches!(state, DeliveryState::Retrying | DeliveryState::Sent));
     Ok(DeliveryRow {
         destination: destination.to_owned(),
         state,

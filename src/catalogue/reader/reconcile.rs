@@ -52,7 +52,7 @@ impl Reader {
             CROSS JOIN arrival ON arrival.id = instance.arrival
             CROSS JOIN source_destination ON source_destination.source = arrival.source
             CROSS JOIN destination ON destination.id = source_destination.destination
-            LEFT JOIN delivery ON delivery.destination = destination.id AND delivery.state IN (0, 1, 2)
+            LEFT JOIN delivery ON delivery.destination = destination.id AND delivery.state IN (0, 1, 2, 3)
                 AND delivery.study = series.study AND delivery.series = series.id
                 AND delivery.number = ifnull(instance.number, 0) AND delivery.instance = instance.id
             WHERE instance.id > ?1 AND instance.id <= ?2 AND instance.state = 0 AND (delivery.state = 2 OR delivery.state IS NULL

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rusqlite::{Result, Row, params};
+use rusqlite::{OptionalExtension, Result, Row, params};
 use tidegate_database::{Error, PackedUid};
 
 use super::Reader;
@@ -40,7 +40,56 @@ impl StoredFile {
     }
 }
 
+/// A delivery that an instance owes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owing {
+    /// The place of its UID in the question.
+    pub at: usize,
+    /// The place of its destination in the question.
+    pub destination: usize,
+    /// Whether it is dead.
+    pub is_dead: bool,
+}
+
 impl Reader {
+    /// What those of `uids` that are there owe to `destinations`, any version of each. One without a duty to them owes nothing.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn owing(
+        &mut self,
+        uids: &[PackedUid],
+        destinations: &[String],
+    ) -> std::result::Result<Vec<Owing>, Error> {
+        let of_name = "SELECT id FROM destination WHERE name = ?1";
+        let places = "SELECT series.study, series.id, ifnull(instance.number, 0), instance.id
+            FROM instance CROSS JOIN series ON series.id = instance.series WHERE instance.uid = ?1 AND instance.state = 0";
+        let sql = "SELECT state = 2 FROM delivery WHERE destination = ?1 AND state IN (0, 1, 2, 3)
+            AND study = ?2 AND series = ?3 AND number = ?4 AND instance = ?5";
+        self.file.ask(|db| {
+            let mut known = Vec::new();
+            for (destination, name) in destinations.iter().enumerate() {
+                let id: Option<i64> = db.prepare_cached(of_name)?.query_row([name], |row| row.get(0)).optional()?;
+                known.extend(id.map(|id| (destination, id)));
+            }
+            let (mut places, mut owed) = (db.prepare_cached(places)?, db.prepare_cached(sql)?);
+            let mut found = Vec::new();
+            for (at, uid) in uids.iter().enumerate() {
+                let mut rows = places.query([uid.as_bytes()])?;
+                while let Some(row) = rows.next()? {
+                    let place: [i64; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+                    for (destination, id) in &known {
+                        let key = params![id, place[0], place[1], place[2], place[3]];
+                        let is_dead: Option<bool> = owed.query_row(key, |row| row.get(0)).optional()?;
+                        let destination = *destination;
+                        found.extend(is_dead.map(|is_dead| Owing { at, destination, is_dead }));
+                    }
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// The files that are there of each of `uids`, wherever they are stored, at most [`MAX_VERSIONS`] of each; with the place of the UID in `uids`. All are
     /// of one state of the catalogue.
     ///

@@ -66,8 +66,9 @@ pub(super) fn study(found: &StudyDetail, width: usize) -> String {
 
 /// The progress to a destination.
 fn delivered(progress: &StudyProgress, width: usize) -> String {
-    let StudyProgress { destination, waiting, retrying, dead, delivered } = progress;
-    let parts = [(*delivered, "delivered"), (*waiting, "waiting"), (*retrying, "retrying"), (*dead, "DEAD")];
+    let StudyProgress { destination, waiting, retrying, sent, dead, delivered } = progress;
+    let parts =
+        [(*delivered, "delivered"), (*waiting, "waiting"), (*retrying, "retrying"), (*sent, "sent"), (*dead, "DEAD")];
     let parts = parts.into_iter().filter(|(number, what)| *number > 0 || *what == "delivered");
     let text = parts.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ");
     labelled("to", &format!("{}: {text}", safe(destination)), width)

@@ -80,6 +80,7 @@ pub(in crate::cli) fn widest() -> String {
     let mut destinations = fixture.destinations();
     for row in &mut destinations.destinations {
         (row.waiting, row.retrying, row.dead, row.delivered) = (99_999_999, 99_999_999, 9_999_999, 999_999_999);
+        row.sent = 99_999_999;
         row.waiting_bytes = 1023 << 40;
         (row.is_configured, row.peer, row.is_paused) = (Some(false), Some("A".repeat(200)), true);
     }
@@ -112,12 +113,19 @@ fn a_destination_says_what_the_node_does_about_it() {
         last_error: Some("cannot connect to 10.0.0.5:104: refused \u{1b}".to_owned()),
         last_error_at: None,
         last_success: None,
+        not_committing: Some("not offered \u{1b}".to_owned()),
+        not_committing_since: Some("2025-11-29T19:31:00.000Z".to_owned()),
     };
-    let said = |phase, bytes_per_s| {
+    let said_with = |phase, bytes_per_s, sent| {
         let mut found = fixture.destinations();
         found.destinations[0].live = Some(live(phase, bytes_per_s));
+        found.destinations[0].sent = sent;
         text::destinations(&found, 200)
     };
+    let said = |phase, bytes_per_s| said_with(phase, bytes_per_s, 0);
+    let text = said_with("idle", 0, 3);
+    assert!(text.contains("DOES NOT COMMIT since 2025-11-29 19:31: not offered"), "{text}");
+    assert!(!text.contains('\u{1b}'));
     let text = said("sending", 1 << 20);
     assert!(text.contains("sending 1.0 MiB/s over 2 associations, 34m 8s left at this rate"), "{text}");
     assert!(said("sending", 0).contains("over 2 associations\n"));

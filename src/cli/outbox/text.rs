@@ -15,12 +15,13 @@ const WHY_COLUMNS: usize = 200;
 
 /// A line for each destination, and a second with its peer and what is due.
 pub(super) fn destinations(found: &Destinations, width: usize) -> String {
-    let mut table = Table::new(["DESTINATION", "WAITING", "RETRYING", "DEAD", "BYTES", "DELIVERED"]).left(1);
+    let mut table = Table::new(["DESTINATION", "WAITING", "RETRYING", "SENT", "DEAD", "BYTES", "DELIVERED"]).left(1);
     for row in &found.destinations {
         table.row([
             cut(&safe(&row.name), NAME_COLUMNS),
             row.waiting.to_string(),
             row.retrying.to_string(),
+            row.sent.to_string(),
             row.dead.to_string(),
             size(row.waiting_bytes),
             row.delivered.to_string(),
@@ -28,6 +29,12 @@ pub(super) fn destinations(found: &Destinations, width: usize) -> String {
         table.line(described(row));
         if let Some(doing) = row.live.as_ref().and_then(|live| doing(live, row.waiting_bytes)) {
             table.line(doing);
+        }
+        if let Some(live) = row.live.as_ref().filter(|_| row.sent > 0)
+            && let Some(why) = &live.not_committing
+        {
+            let since = live.not_committing_since.as_deref().map(moment).unwrap_or_default();
+            table.line(format!("DOES NOT COMMIT since {since}: {}", cut(&safe(why), WHY_COLUMNS)));
         }
     }
     table.render(width)

@@ -14,7 +14,7 @@ use crate::negotiation::{
 };
 use crate::sending::CannotSend;
 use crate::state::{Action, Input, Side, State, action};
-use crate::status::{ActionStatus, ErrorComment, Status};
+use crate::status::{ActionStatus, ErrorComment, ReportStatus, Status};
 use crate::syntaxes::STORAGE_COMMITMENT;
 
 /// The acceptor's side of one association. The page of the crate says how to use it.
@@ -168,6 +168,19 @@ impl Association {
         self.exchange.respond(operation, status.code(), comment);
     }
 
+    /// Answers an N-EVENT-REPORT-RQ, as [`Self::respond`] does any request.
+    pub fn respond_report(&mut self, operation: &Operation, status: ReportStatus, comment: &ErrorComment) {
+        self.exchange.respond(operation, status.code(), comment);
+    }
+
+    /// The requestor of the last reported request may take the role of an SCP of the Storage Commitment Push Model, if it has asked for that (PS3.7
+    /// §D.3.3.4): reports of it are taken. Does nothing outside Sta3.
+    pub fn take_reports(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.negotiated.take_reports();
+        }
+    }
+
     /// The first accepted presentation context of the Storage Commitment Push Model on which this node may report: the requestor is an SCU of
     /// it (PS3.7 §D.3.3.4). Its ID, and its transfer syntax, which is the encoding of the event information. `None` before [`Self::accept`].
     pub fn report_context(&self) -> Option<(u8, &Arc<str>)> {
@@ -296,6 +309,11 @@ impl Association {
                 return Ok(self.action_requested(request));
             }
             Completed::Command(command) => {
+                if let Command::Request(request) = &command
+                    && let Some(report) = self.exchange.report_requested(request)
+                {
+                    return Ok(Some(Event::ReportRequested(report)));
+                }
                 if let Command::Response(response) = &command {
                     self.exchange.responded(response)?;
                 }

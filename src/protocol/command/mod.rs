@@ -56,6 +56,8 @@ pub struct Operation {
     pub(crate) sop_instance_uid: Vec<u8>,
     /// Action Type ID of an N-ACTION-RQ.
     pub(crate) action_type: Option<u16>,
+    /// Event Type ID of an N-EVENT-REPORT-RQ.
+    pub(crate) event_type: Option<u16>,
 }
 
 impl Operation {
@@ -166,6 +168,7 @@ impl Command {
                 sop_class_uid: fields.sop_class_uid.to_vec(),
                 sop_instance_uid: fields.sop_instance_uid.to_vec(),
                 action_type: fields.action_type,
+                event_type: fields.event_type,
             },
         }))
     }
@@ -248,6 +251,9 @@ pub(crate) fn response(operation: &Operation, status: u16, comment: &ErrorCommen
     }
     if !operation.sop_instance_uid.is_empty() {
         element(&mut out, 0x1000, &operation.sop_instance_uid);
+    }
+    if let Some(event_type) = operation.event_type {
+        element(&mut out, 0x1002, &event_type.to_le_bytes());
     }
     if let Some(action_type) = operation.action_type {
         element(&mut out, 0x1008, &action_type.to_le_bytes());
@@ -346,6 +352,7 @@ mod tests {
             sop_class_uid: b"1.2.3".to_vec(),
             sop_instance_uid: b"1.2.3.4\0".to_vec(),
             action_type: None,
+            event_type: None,
         };
         let bytes = response(&operation, Status::OutOfResources.code(), &ErrorComment::new("full"));
         let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap());

@@ -1,13 +1,15 @@
 //! The datasets of the Storage Commitment Push Model (PS3.4 annex J), as streams: the action information of an N-ACTION is read while it
-//! arrives, the event information of an N-EVENT-REPORT is written reference by reference.
+//! arrives, the event information of an N-EVENT-REPORT is written reference by reference. As SCU of a peer that commits, the node writes the one
+//! and reads the other.
 
 use crate::syntaxes::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
 
-mod action;
 mod event;
+mod header;
+mod information;
 
-pub use action::{ActionFault, ActionInformation};
 pub use event::{EventInformation, OutOfOrder, Terms};
+pub use information::{Form, Information, InformationFault};
 
 /// The encoding of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

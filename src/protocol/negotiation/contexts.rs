@@ -43,6 +43,13 @@ impl Contexts {
         }
     }
 
+    /// The requestor is an SCP of the SOP class: this node may be an SCU of it.
+    pub(super) fn allow_scu(&mut self, abstract_syntax: &str) {
+        for context in self.0.iter_mut().flatten().filter(|context| &*context.abstract_syntax == abstract_syntax) {
+            context.is_scu = true;
+        }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.iter().count()
     }

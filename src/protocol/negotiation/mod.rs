@@ -2,7 +2,7 @@
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
-    PresentationContextResultReason as Reason,
+    PresentationContextResultReason as Reason, UserVariableItem,
 };
 
 use crate::syntaxes::{
@@ -118,6 +118,8 @@ pub(crate) struct Negotiated {
     pub(crate) request: AssociateRequest,
     /// Whether the peer asks for a positive answer to its user identity.
     asks_confirmation: bool,
+    /// Whether the peer asks for the role of an SCP of storage commitment.
+    asks_to_report: bool,
 }
 
 impl Negotiated {
@@ -126,6 +128,21 @@ impl Negotiated {
         if std::mem::take(&mut self.asks_confirmation) {
             self.answer.user_variables.push(positive());
         }
+    }
+
+    /// The requestor may be an SCP of storage commitment, if it asks for that.
+    pub(crate) fn take_reports(&mut self) {
+        if !self.asks_to_report {
+            return;
+        }
+        for item in &mut self.answer.user_variables {
+            if let UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) = item
+                && uid == STORAGE_COMMITMENT
+            {
+                roles.scp = true;
+            }
+        }
+        self.contexts.allow_scu(STORAGE_COMMITMENT);
     }
 
     /// Whether a context is accepted on which instances can be stored.
@@ -190,6 +207,7 @@ pub(crate) fn negotiate(policy: &Policy, rq: AssociationRQ) -> Result<Negotiated
             user_variables: user.answer,
         },
         asks_confirmation: user.asks_confirmation,
+        asks_to_report: user.asks_to_report,
         contexts,
         peer_max_pdu_length: user.peer_max_pdu_length,
     })

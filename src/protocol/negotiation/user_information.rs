@@ -7,7 +7,7 @@ use dicom_ul::pdu::{self, RequestorRoles, UserIdentityType, UserVariableItem};
 use super::contexts::Contexts;
 use super::item;
 use super::policy::Policy;
-use crate::syntaxes::unpadded;
+use crate::syntaxes::{STORAGE_COMMITMENT, unpadded};
 use crate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 
 /// A user name, and the passcode if one is given. Bytes of a peer; neither is shown by `Debug`.
@@ -37,6 +37,8 @@ pub(super) struct UserInformation {
     pub(super) identity: Option<UserIdentity>,
     /// Whether the peer asks for a positive answer to its user identity.
     pub(super) asks_confirmation: bool,
+    /// Whether the peer asks for the role of an SCP of storage commitment.
+    pub(super) asks_to_report: bool,
 }
 
 impl UserInformation {
@@ -64,6 +66,7 @@ pub(super) fn answer_user_information(
     let mut peer_max_pdu_length = 0;
     let (mut class_uid, mut version_name) = ("", "");
     let (mut window, mut identity, mut asks_confirmation) = (None, None, false);
+    let mut asks_to_report = false;
     let mut roles_unanswered: HashSet<&str> = contexts.iter().map(|c| &*c.abstract_syntax).collect();
     for item in asked {
         match item {
@@ -74,6 +77,7 @@ pub(super) fn answer_user_information(
                 window = answer_async_operations(policy, fields).or(window);
             }
             UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) if roles_unanswered.remove(unpadded(uid)) => {
+                asks_to_report |= roles.scp && unpadded(uid) == STORAGE_COMMITMENT;
                 answer.push(answer_roles(uid, roles));
             }
             UserVariableItem::UserIdentityItem(asked) => {
@@ -95,6 +99,7 @@ pub(super) fn answer_user_information(
         async_operations,
         identity,
         asks_confirmation,
+        asks_to_report,
     }
 }
 
@@ -107,7 +112,7 @@ pub(crate) fn peer_implementation(class_uid: &str, version_name: &str) -> String
 }
 
 /// PS3.7 §D.3.3.4: we are an SCP and nothing else, so the requestor may be the SCU and not the SCP. That holds for storage commitment too: its
-/// SCP, who sends the N-EVENT-REPORT, is this node.
+/// SCP, who sends the N-EVENT-REPORT, is this node, unless the peer is one that it has asked for commitment: that is decided later.
 fn answer_roles(uid: &str, asked: &RequestorRoles) -> UserVariableItem {
     let roles = RequestorRoles { scu: asked.scu, scp: false };
     UserVariableItem::ScuScpRoleSelectionSubItem(unpadded(uid).to_owned(), roles)

@@ -6,15 +6,15 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::command::{Command, Invocation, Response, command_field};
-use crate::event::{PeerAbort, Violation, input_of};
+use crate::command::{Command, Invocation, Operation, Response, command_field};
+use crate::event::{PeerAbort, ReportRequest, Violation, input_of};
 use crate::exchange::{Exchange, Step};
 pub use crate::framing::FRAGMENT_HEADER_BYTES;
 use crate::framing::{PduHeader, pdu_type, write_release_request};
 use crate::message::Completed;
 use crate::sending::CannotSend;
 use crate::state::{Action, Input, Side, State, action};
-use crate::status::{ErrorComment, Status};
+use crate::status::{ErrorComment, ReportStatus, Status};
 
 mod answer;
 mod proposal;
@@ -34,10 +34,13 @@ pub enum Event {
     Rejected(PeerRejection),
     /// A response to a request of [`Requestor::begin`]. If [`Response::has_data_set`], its dataset follows.
     Responded(Response),
-    /// The next bytes of the dataset of a response, without framing: a slice of the input, not a copy. Never empty, and cut as the peer
+    /// An N-EVENT-REPORT-RQ of the Storage Commitment Push Model; its dataset follows unless [`ReportRequest::has_data_set`] is false. To be
+    /// answered with [`Requestor::respond_report`].
+    ReportRequested(ReportRequest),
+    /// The next bytes of the dataset of a response or a report, without framing: a slice of the input, not a copy. Never empty, and cut as the peer
     /// and the network cut them: each keeps the whole input buffer it came from alive.
     Fragment(Bytes),
-    /// The dataset of a response is complete.
+    /// The dataset of a response or a report is complete.
     DatasetComplete,
     /// A request of the peer, which this side does not serve, was answered with 0211; its Command Field.
     OperationRefused(u16),
@@ -153,6 +156,11 @@ impl Requestor {
         self.exchange.own_fragment(bytes, is_last)
     }
 
+    /// Answers an N-EVENT-REPORT-RQ. The response goes out behind a dataset that is being sent.
+    pub fn respond_report(&mut self, operation: &Operation, status: ReportStatus, comment: &ErrorComment) {
+        self.exchange.respond(operation, status.code(), comment);
+    }
+
     /// Requests that await a response, each until its final one.
     pub fn outstanding(&self) -> usize {
         self.exchange.sending.outstanding()
@@ -255,11 +263,18 @@ impl Requestor {
                 }
                 return Ok(Some(Event::Responded(response)));
             }
-            Completed::Command(command) if command.has_data_set() => {
-                self.exchange.drop_dataset(command);
-                return Ok(None);
+            Completed::Command(Command::Request(request)) => {
+                if let Some(report) = self.exchange.report_requested(&request) {
+                    return Ok(Some(Event::ReportRequested(report)));
+                }
+                let command = Command::Request(request);
+                if command.has_data_set() {
+                    self.exchange.drop_dataset(command);
+                    return Ok(None);
+                }
+                command
             }
-            Completed::Command(command) | Completed::Dropped(command) => command,
+            Completed::Dropped(command) => command,
         };
         Ok(match request {
             Command::Request(request) if request.operation.command_field != command_field::C_CANCEL_RQ => {

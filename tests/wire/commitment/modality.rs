@@ -159,7 +159,7 @@ pub(crate) fn report_after(wire: &mut Wire, status: Option<u16>, between: impl F
 }
 
 /// Event information in explicit VR, with sequences and items of any length.
-fn read(mut rest: &[u8]) -> Report {
+pub(crate) fn read(mut rest: &[u8]) -> Report {
     let (mut report, mut instance, mut is_failed) = (Report::default(), String::new(), false);
     while rest.len() >= 8 {
         let tag = (u16::from_le_bytes([rest[0], rest[1]]), u16::from_le_bytes([rest[2], rest[3]]));

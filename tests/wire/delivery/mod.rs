@@ -1,5 +1,6 @@
 //! Delivery: what a node has acknowledged reaches its destinations, whatever these do meanwhile.
 
+mod committing;
 mod faults;
 mod limits;
 #[cfg(feature = "test-faults")]
@@ -41,10 +42,15 @@ impl Gateway {
 
     /// The same on the root of a node that has ended.
     fn start_on(root: Option<&Path>, tables: &str) -> Self {
+        Self::start_in(&[], root, tables)
+    }
+
+    /// The same in this environment.
+    fn start_in(environment: &[(&str, &str)], root: Option<&Path>, tables: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let configuration = directory.path().join("node.toml");
         fs::write(&configuration, with_delivery(tables)).unwrap();
-        let node = Node::start_configured(&configuration, |storage| {
+        let node = Node::start_configured_in(environment, &configuration, |storage| {
             if let Some(root) = root {
                 fs::rename(root, storage).unwrap();
             }
@@ -77,7 +83,7 @@ impl Gateway {
             last = self.row();
             last.as_ref().is_some_and(|row| {
                 let sums = &row.sums;
-                (sums.delivered, sums.dead, sums.waiting, sums.retrying) == (delivered, dead, 0, 0)
+                (sums.delivered, sums.dead, sums.waiting, sums.retrying, sums.sent) == (delivered, dead, 0, 0, 0)
             })
         });
         assert!(is_so, "not {delivered} delivered and {dead} dead: {last:?}");

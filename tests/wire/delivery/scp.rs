@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult, AssociationRJServiceUserReason, AssociationRJSource,
     AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult, PresentationContextResultReason,
-    UserVariableItem, write_pdu,
+    RequestorRoles, UserVariableItem, write_pdu,
 };
 use parking_lot::Mutex;
+use tidegate_protocol::commitment::{Encoding, EventInformation, Reference, Terms};
 
+use crate::commitment::modality::{self, PUSH_INSTANCE, PUSH_MODEL};
 use crate::node::eventually;
-use crate::wire::{Wire, command, p_data};
+use crate::wire::{CT, EXPLICIT, Wire, command, p_data};
 
 /// An instance as it came.
 #[derive(Clone, Debug)]
@@ -45,7 +47,27 @@ pub(crate) enum Reply {
     CloseInTheMiddle,
 }
 
+/// What the destination does with a request for commitment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// It reports on the same association.
+    Here,
+    /// It reports on an association that it opens to that address.
+    There(SocketAddr),
+    /// It takes the request, and does not report.
+    Silence,
+    /// It refuses the request.
+    Status(u16),
+    /// It closes the connection.
+    Close,
+}
+
+/// A request for commitment as it came: its transaction and its instances.
+pub(crate) type Asked = (String, Vec<String>);
+
 type Accept = dyn Fn(&PresentationContextProposed) -> Option<String> + Send + Sync;
+type Committing = dyn Fn(usize) -> Commit + Send + Sync;
+type Judge = dyn Fn(&str, usize) -> Option<u16> + Send + Sync;
 type Answer = dyn Fn(&str, usize) -> Reply + Send + Sync;
 
 /// How a destination behaves.
@@ -54,6 +76,10 @@ pub(crate) struct Behaviour {
     pub(crate) accept: Box<Accept>,
     /// The reply to an instance, by its UID and the number of instances before it.
     pub(crate) answer: Box<Answer>,
+    /// What is done with a request for commitment, by the number of requests before it.
+    pub(crate) commit: Box<Committing>,
+    /// The reason why an instance is not committed, by its UID and the number of requests before.
+    pub(crate) judge: Box<Judge>,
     pub(crate) max_pdu_length: u32,
     /// Operations that may be outstanding; 1: it does not answer that item.
     pub(crate) window: u16,
@@ -68,6 +94,8 @@ impl Default for Behaviour {
         Self {
             accept: Box::new(|context| context.transfer_syntaxes.first().cloned()),
             answer: Box::new(|_, _| Reply::Status(0)),
+            commit: Box::new(|_| Commit::Here),
+            judge: Box::new(|_, _| None),
             max_pdu_length: 16_384,
             window: 1,
             most_associations: usize::MAX,
@@ -81,6 +109,9 @@ impl Default for Behaviour {
 struct Seen {
     received: Mutex<Vec<Received>>,
     requests: Mutex<Vec<AssociationRQ>>,
+    asked: Mutex<Vec<Asked>>,
+    /// Statuses with which reports were answered.
+    reported: Mutex<Vec<u16>>,
     open: AtomicUsize,
     most_open: AtomicUsize,
     released: AtomicUsize,
@@ -140,6 +171,16 @@ impl Scp {
         counts
     }
 
+    /// The requests for commitment.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.seen.asked.lock().clone()
+    }
+
+    /// The statuses with which reports were answered.
+    pub(crate) fn reported(&self) -> Vec<u16> {
+        self.seen.reported.lock().clone()
+    }
+
     pub(crate) fn requests(&self) -> Vec<AssociationRQ> {
         self.seen.requests.lock().clone()
     }
@@ -187,7 +228,7 @@ impl Drop for OpenOne<'_> {
     }
 }
 
-fn serve(stream: TcpStream, seen: &Seen, behaviour: &Behaviour) {
+fn serve(stream: TcpStream, seen: &Arc<Seen>, behaviour: &Behaviour) {
     stream.set_nodelay(true).unwrap();
     let mut wire = Wire(stream);
     let Some(Pdu::AssociationRQ(request)) = wire.pdu() else { return };
@@ -286,10 +327,107 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
 }
 
+/// The request of a destination that reports.
+pub(crate) fn reporting(calling: &str, roles: RequestorRoles) -> AssociationRQ {
+    let mut request = crate::wire::request();
+    request.calling_ae_title = calling.into();
+    request.presentation_contexts = vec![PresentationContextProposed {
+        id: REPORTS,
+        abstract_syntax: PUSH_MODEL.into(),
+        transfer_syntaxes: vec![EXPLICIT.into()],
+    }];
+    request.user_variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(PUSH_MODEL.into(), roles));
+    request
+}
+
+/// The context of [`reporting`].
+pub(crate) const REPORTS: u8 = 1;
+
+/// An N-EVENT-REPORT-RQ.
+pub(crate) fn event_report(context: u8, transaction: &str, references: &[(String, Option<u16>)]) -> Vec<u8> {
+    let has_failed = references.iter().any(|(_, reason)| reason.is_some());
+    let command = command(&[
+        (0x0002, PUSH_MODEL.as_bytes()),
+        (0x0100, &0x0100_u16.to_le_bytes()),
+        (0x0110, &77_u16.to_le_bytes()),
+        (0x0800, &[0, 0]),
+        (0x1000, PUSH_INSTANCE.as_bytes()),
+        (0x1002, &(if has_failed { 2_u16 } else { 1 }).to_le_bytes()),
+    ]);
+    let mut information = Vec::new();
+    let terms = Terms { transaction_uid: transaction, retrieve_ae_title: Some("ARCHIVE") };
+    let mut writer = EventInformation::begin(&mut information, Encoding::Explicit, &terms);
+    for (uid, reason) in references {
+        let reference = Reference { sop_class: CT, sop_instance: uid };
+        if let Some(reason) = reason {
+            writer.failed(&mut information, reference, *reason).unwrap();
+        }
+    }
+    for (uid, _) in references.iter().filter(|(_, reason)| reason.is_none()) {
+        writer.committed(&mut information, Reference { sop_class: CT, sop_instance: uid });
+    }
+    writer.end(&mut information);
+    let mut out = p_data(context, 3, &command);
+    for fragment in information.chunks(16_000) {
+        let is_last = fragment.as_ptr_range().end == information.as_ptr_range().end;
+        out.extend(p_data(context, if is_last { 2 } else { 0 }, fragment));
+    }
+    out
+}
+
+/// A request for commitment: it is answered, and reported as the behaviour says.
+fn commit(
+    wire: &mut Wire,
+    seen: &Arc<Seen>,
+    behaviour: &Behaviour,
+    context: u8,
+    (command_set, dataset): (&[u8], &[u8]),
+) -> Option<Reply> {
+    let asked = modality::read(dataset);
+    let before = {
+        let mut all = seen.asked.lock();
+        all.push((asked.transaction.clone(), asked.committed.clone()));
+        all.len() - 1
+    };
+    let does = (behaviour.commit)(before);
+    let status = match does {
+        Commit::Close => return Some(Reply::Close),
+        Commit::Status(status) => status,
+        _ => 0,
+    };
+    let response = command(&[
+        (0x0002, PUSH_MODEL.as_bytes()),
+        (0x0100, &0x8130_u16.to_le_bytes()),
+        (0x0120, &value(command_set, 0x0110)),
+        (0x0800, &[1, 1]),
+        (0x0900, &status.to_le_bytes()),
+        (0x1000, PUSH_INSTANCE.as_bytes()),
+    ]);
+    wire.0.write_all(&p_data(context, 3, &response)).ok()?;
+    let judged: Vec<_> = asked.committed.iter().map(|uid| (uid.clone(), (behaviour.judge)(uid, before))).collect();
+    match does {
+        Commit::Here => wire.0.write_all(&event_report(context, &asked.transaction, &judged)).ok()?,
+        Commit::There(address) => {
+            let seen = seen.clone();
+            std::thread::spawn(move || {
+                let roles = RequestorRoles { scu: false, scp: true };
+                let (mut wire, _) = Wire::associate(address, reporting("ARCHIVE", roles));
+                wire.send(&event_report(REPORTS, &asked.transaction, &judged));
+                let response = wire.response();
+                assert_eq!((response.command_field, response.message_id), (0x8100, 77));
+                seen.reported.lock().push(response.status);
+                wire.release();
+            });
+        }
+        _ => {}
+    }
+    Some(Reply::Status(0))
+}
+
 /// Receives a message, and answers it. `None`: the association is over.
 fn message(
     wire: &mut Wire,
-    seen: &Seen,
+    seen: &Arc<Seen>,
     behaviour: &Behaviour,
     association: usize,
     contexts: &BTreeMap<u8, String>,
@@ -310,6 +448,11 @@ fn message(
                             is_over = value.is_last;
                         }
                     }
+                }
+                if value(&command_set, 0x0100) == 0x8100_u16.to_le_bytes() {
+                    let status = value(&command_set, 0x0900);
+                    seen.reported.lock().push(u16::from_le_bytes(status.try_into().unwrap()));
+                    return Some(Reply::Status(0));
                 }
                 let uid = text(&value(&command_set, 0x1000));
                 if !uid.is_empty() && reply.is_none() {
@@ -332,6 +475,9 @@ fn message(
                 return None;
             }
         }
+    }
+    if value(&command_set, 0x0100) == 0x0130_u16.to_le_bytes() {
+        return commit(wire, seen, behaviour, context, (&command_set, &dataset));
     }
     let uid = text(&value(&command_set, 0x1000));
     let reply = reply?;

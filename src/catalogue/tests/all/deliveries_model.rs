@@ -34,12 +34,26 @@ enum Act {
 #[derive(Clone, Copy, Debug)]
 enum How {
     Deliver,
-    Retry { counts: bool },
+    Retry {
+        counts: bool,
+    },
     Die,
+    /// The destination has it, and is to commit it.
+    Send,
+    /// Its commitment is asked for.
+    Ask,
+    Commit,
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let how = prop_oneof![Just(How::Deliver), any::<bool>().prop_map(|counts| How::Retry { counts }), Just(How::Die)];
+    let how = prop_oneof![
+        Just(How::Deliver),
+        any::<bool>().prop_map(|counts| How::Retry { counts }),
+        Just(How::Die),
+        Just(How::Send),
+        Just(How::Ask),
+        Just(How::Commit)
+    ];
     let change = prop_oneof![Just(Change::Add), Just(Change::Retry), Just(Change::Drop)];
     let enter = (0..INSTANCES, 0_u8..2, 0_u8..8).prop_map(|(at, content, to)| Act::Enter { at, content, to });
     let settle = (0..NAMES.len(), 0_usize..4, how, any::<bool>());
@@ -128,9 +142,12 @@ impl Model {
     }
 
     fn settle(&mut self, at: u32, destination: usize, how: How) {
-        let Some(Duty::Owed(_, attempts)) = self.duties.get(&(at, destination)).copied() else { unreachable!() };
+        let Some(Duty::Owed(state, attempts)) = self.duties.get(&(at, destination)).copied() else { unreachable!() };
         let duty = match how {
-            How::Deliver => Duty::Had,
+            How::Deliver | How::Commit => Duty::Had,
+            How::Send => Duty::Owed(DeliveryState::Sent, attempts),
+            How::Ask => Duty::Owed(state, attempts),
+            How::Retry { .. } if !self.files[&at].2 => Duty::Lost,
             How::Retry { counts } => Duty::Owed(DeliveryState::Retrying, attempts + u32::from(counts)),
             How::Die => Duty::Owed(DeliveryState::Dead, attempts + 1),
         };
@@ -192,6 +209,7 @@ impl World {
         let Some(row) = reader.destination(NAMES[destination]).unwrap() else { return };
         let mut owed = reader.waiting(row.id, None, 100).unwrap();
         owed.extend(reader.due(row.id, i64::MAX, 100).unwrap());
+        owed.extend(reader.sent(row.id, i64::MAX, 100).unwrap());
         for owed in owed {
             let at = Self::number(&owed.sop_instance_uid.to_string());
             let note = DeliveryNote {
@@ -212,8 +230,14 @@ impl World {
         self.read(destination);
         let of: Vec<_> = self.pages.iter().filter(|(_, of, ..)| *of == destination).cloned().collect();
         let Some((at, _, mut note, duty, content)) = of.get(pick).or(of.last()).cloned() else { return };
+        if matches!(how, How::Ask | How::Commit) && !matches!(duty, Duty::Owed(DeliveryState::Sent, _)) {
+            return;
+        }
         note.outcome = match how {
             How::Deliver => note.outcome,
+            How::Send => Outcome::Sent { due_ms: 5, status: 0, why: None },
+            How::Ask => Outcome::Asked { transaction: 3, due_ms: 9 },
+            How::Commit => Outcome::Committed,
             How::Retry { counts } => {
                 Outcome::Retry { due_ms: 5, counts, status: None, why: "connection lost".to_owned() }
             }
@@ -297,6 +321,8 @@ impl World {
             };
             prop_assert_eq!(numbers(reader.waiting(row.id, None, 100).unwrap()), of_state(DeliveryState::Waiting));
             prop_assert_eq!(numbers(reader.due(row.id, i64::MAX, 100).unwrap()), of_state(DeliveryState::Retrying));
+            prop_assert_eq!(numbers(reader.sent(row.id, i64::MAX, 100).unwrap()), of_state(DeliveryState::Sent));
+            prop_assert_eq!(row.sums.sent, of_state(DeliveryState::Sent).len() as i64);
             prop_assert_eq!(row.sums.dead, of_state(DeliveryState::Dead).len() as i64);
             let had = self.model.duties.iter().filter(|((_, of), duty)| *of == destination && **duty == Duty::Had);
             prop_assert_eq!(row.sums.delivered, had.count() as i64);

@@ -169,6 +169,7 @@ fn operation() -> Operation {
         sop_class_uid: CT.into(),
         sop_instance_uid: b"1.2".to_vec(),
         action_type: None,
+        event_type: None,
     }
 }
 

@@ -5,7 +5,7 @@ use dicom_core::{DataElement, Tag, VR};
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
 
-use super::{ActionFault, ActionInformation, Encoding, Reference};
+use super::{Encoding, Form, Information, InformationFault, Reference};
 
 mod raw;
 mod report;
@@ -17,13 +17,19 @@ const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
 type References = Vec<(String, String)>;
 
 /// The Transaction UID and the references of a dataset that comes in pieces of `piece` bytes.
-fn read_cut(bytes: &[u8], encoding: Encoding, most: u32, piece: usize) -> (Result<String, ActionFault>, References) {
-    let mut reader = ActionInformation::new(encoding, most);
+fn read_cut(
+    bytes: &[u8],
+    encoding: Encoding,
+    most: u32,
+    piece: usize,
+) -> (Result<String, InformationFault>, References) {
+    let mut reader = Information::new(Form::Action, encoding, most);
     let mut references = vec![];
     let mut first_fault = None;
     for piece in bytes.chunks(piece.max(1)) {
-        let mut take =
-            |reference: Reference<'_>| references.push((reference.sop_class.into(), reference.sop_instance.into()));
+        let mut take = |reference: Reference<'_>, _: Option<u16>| {
+            references.push((reference.sop_class.into(), reference.sop_instance.into()))
+        };
         let read = reader.push(piece, &mut take);
         assert!(first_fault.is_none() || read.err() == first_fault, "a fault stays");
         first_fault = first_fault.or(read.err());
@@ -36,13 +42,13 @@ fn read_cut(bytes: &[u8], encoding: Encoding, most: u32, piece: usize) -> (Resul
 }
 
 /// As [`read_cut`], in one piece, which must be the same as byte by byte.
-fn read_most(bytes: &[u8], encoding: Encoding, most: u32) -> (Result<String, ActionFault>, References) {
+fn read_most(bytes: &[u8], encoding: Encoding, most: u32) -> (Result<String, InformationFault>, References) {
     let whole = read_cut(bytes, encoding, most, bytes.len());
     assert_eq!(read_cut(bytes, encoding, most, 1), whole);
     whole
 }
 
-fn read(bytes: &[u8], encoding: Encoding) -> Result<(String, References), ActionFault> {
+fn read(bytes: &[u8], encoding: Encoding) -> Result<(String, References), InformationFault> {
     let (ended, references) = read_most(bytes, encoding, 1000);
     ended.map(|transaction_uid| (transaction_uid, references))
 }

@@ -5,7 +5,7 @@ use dicom_object::InMemDicomObject;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::{Encoding, EventInformation, OutOfOrder, Reference, Terms};
+use super::super::{Encoding, EventInformation, Form, Information, InformationFault, OutOfOrder, Reference, Terms};
 use super::{BOTH, CT, References, parsed, read};
 
 fn report(
@@ -64,6 +64,37 @@ fn a_report_is_read_by_dicom_object() {
                 .unwrap()
                 .is_none()
         );
+    }
+}
+
+#[test]
+fn a_report_is_read_with_its_reasons_however_it_is_cut() {
+    let failed = [(CT, "1.2.3", 0x0112), (CT, "1.2.34", 0x0119)];
+    let committed = [(CT, "1.2.5"), ("1.2.840.10008.5.1.4.1.1.4", "1.2.66")];
+    for encoding in BOTH {
+        for (failed, committed) in [(&failed[..], &committed[..]), (&[][..], &committed[..]), (&failed[..], &[][..])] {
+            let bytes = report(encoding, failed, committed, Some("STORE"));
+            for piece in [1, 3, bytes.len()] {
+                let mut reader = Information::new(Form::Event, encoding, 4);
+                let mut found = vec![];
+                for piece in bytes.chunks(piece) {
+                    let mut take = |reference: Reference<'_>, reason: Option<u16>| {
+                        found.push((reference.sop_instance.to_owned(), reason));
+                    };
+                    reader.push(piece, &mut take).unwrap();
+                }
+                assert_eq!(reader.finish().as_deref(), Ok("2.25.12"));
+                let expected = failed.iter().map(|(_, uid, reason)| ((*uid).to_owned(), Some(*reason)));
+                let expected: Vec<_> =
+                    expected.chain(committed.iter().map(|(_, uid)| ((*uid).to_owned(), None))).collect();
+                assert_eq!(found, expected);
+            }
+            let mut reader = Information::new(Form::Event, encoding, 1);
+            let read = reader.push(&bytes, &mut |_, _| {});
+            let too_many = failed.len() + committed.len() > 1;
+            assert_eq!(read.is_err(), too_many);
+            assert!(!too_many || read == Err(InformationFault::TooManyReferences { most: 1 }));
+        }
     }
 }
 

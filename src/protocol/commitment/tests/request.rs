@@ -6,12 +6,12 @@ use dicom_object::InMemDicomObject;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::{ActionFault, Encoding, tag};
+use super::super::{Encoding, InformationFault, tag};
 use super::raw::Raw;
 use super::{BOTH, CT, References, read, read_cut, read_most, reference, sequence, uid, written};
 use crate::ActionStatus;
 
-fn one() -> Result<(String, References), ActionFault> {
+fn one() -> Result<(String, References), InformationFault> {
     Ok(("2.25.1".into(), vec![("1.2.84".into(), "1.2.3".into())]))
 }
 
@@ -93,11 +93,11 @@ fn values_lose_their_padding_and_nothing_else() {
     let bad: [&[u8]; 9] =
         [b"", b"\0\0", b"  ", b"1.2\\1.3", b"1.2\x001.3", b"1.2 3", b"1.\xFC", &too_long, &[b' '; 129]];
     for value in bad {
-        assert_eq!(of(value), Err(ActionFault::Value(tag::REFERENCED_SOP_INSTANCE)), "{value:?}");
+        assert_eq!(of(value), Err(InformationFault::Value(tag::REFERENCED_SOP_INSTANCE)), "{value:?}");
     }
     let transaction = raw.element(tag::TRANSACTION_UID, b"UI", b"");
     let whole = [transaction, raw.references(&raw.item(&raw.item_body(), true))].concat();
-    assert_eq!(read(&whole, raw.0), Err(ActionFault::Value(tag::TRANSACTION_UID)));
+    assert_eq!(read(&whole, raw.0), Err(InformationFault::Value(tag::TRANSACTION_UID)));
 }
 
 #[test]
@@ -108,21 +108,21 @@ fn what_is_missing_or_too_much_is_told_apart() {
         let class = raw.element(tag::REFERENCED_SOP_CLASS, b"UI", b"1.2.84");
         let instance = raw.element(tag::REFERENCED_SOP_INSTANCE, b"UI", b"1.2.3\0");
         let cases = [
-            (vec![], ActionFault::Missing(tag::TRANSACTION_UID)),
-            (raw.references(&item), ActionFault::Missing(tag::TRANSACTION_UID)),
-            (raw.transaction(), ActionFault::Missing(tag::REFERENCED_SOP_SEQUENCE)),
-            ([raw.transaction(), raw.references(b"")].concat(), ActionFault::NoReferences),
-            (raw.with_item(b""), ActionFault::Missing(tag::REFERENCED_SOP_CLASS)),
-            (raw.with_item(&instance), ActionFault::Missing(tag::REFERENCED_SOP_CLASS)),
-            (raw.with_item(&class), ActionFault::Missing(tag::REFERENCED_SOP_INSTANCE)),
+            (vec![], InformationFault::Missing(tag::TRANSACTION_UID)),
+            (raw.references(&item), InformationFault::Missing(tag::TRANSACTION_UID)),
+            (raw.transaction(), InformationFault::Missing(tag::REFERENCED_SOP_SEQUENCE)),
+            ([raw.transaction(), raw.references(b"")].concat(), InformationFault::NoReferences),
+            (raw.with_item(b""), InformationFault::Missing(tag::REFERENCED_SOP_CLASS)),
+            (raw.with_item(&instance), InformationFault::Missing(tag::REFERENCED_SOP_CLASS)),
+            (raw.with_item(&class), InformationFault::Missing(tag::REFERENCED_SOP_INSTANCE)),
             (
                 raw.with_item(&[class.clone(), instance.clone(), class].concat()),
-                ActionFault::Repeated(tag::REFERENCED_SOP_CLASS),
+                InformationFault::Repeated(tag::REFERENCED_SOP_CLASS),
             ),
-            ([raw.transaction(), raw.transaction()].concat(), ActionFault::Repeated(tag::TRANSACTION_UID)),
+            ([raw.transaction(), raw.transaction()].concat(), InformationFault::Repeated(tag::TRANSACTION_UID)),
             (
                 [raw.references(&item), raw.references(&item)].concat(),
-                ActionFault::Repeated(tag::REFERENCED_SOP_SEQUENCE),
+                InformationFault::Repeated(tag::REFERENCED_SOP_SEQUENCE),
             ),
         ];
         for (bytes, fault) in cases {
@@ -131,7 +131,7 @@ fn what_is_missing_or_too_much_is_told_apart() {
         // Nothing of an item is left over for the next one.
         let items = [raw.item(&raw.item_body(), true), raw.item(&instance, true)].concat();
         let whole = [raw.transaction(), raw.references(&items)].concat();
-        assert_eq!(read(&whole, encoding), Err(ActionFault::Missing(tag::REFERENCED_SOP_CLASS)));
+        assert_eq!(read(&whole, encoding), Err(InformationFault::Missing(tag::REFERENCED_SOP_CLASS)));
     }
 }
 
@@ -143,11 +143,11 @@ fn the_bound_on_references_has_an_error_of_its_own() {
     let (at_bound, references) = read_most(&of(5), raw.0, 5);
     assert_eq!((at_bound, references.len()), (Ok("2.25.1".into()), 5));
     let (beyond, references) = read_most(&of(6), raw.0, 5);
-    assert_eq!((beyond, references.len()), (Err(ActionFault::TooManyReferences { most: 5 }), 5));
-    assert_eq!(ActionFault::TooManyReferences { most: 5 }.status(), ActionStatus::ResourceLimitation);
-    assert_eq!(ActionFault::Missing(1).status(), ActionStatus::MissingAttribute);
-    assert_eq!(ActionFault::NoReferences.status(), ActionStatus::InvalidArgument);
-    assert_eq!(ActionFault::Missing(tag::TRANSACTION_UID).to_string(), "(0008,1195) is missing");
+    assert_eq!((beyond, references.len()), (Err(InformationFault::TooManyReferences { most: 5 }), 5));
+    assert_eq!(InformationFault::TooManyReferences { most: 5 }.status(), ActionStatus::ResourceLimitation);
+    assert_eq!(InformationFault::Missing(1).status(), ActionStatus::MissingAttribute);
+    assert_eq!(InformationFault::NoReferences.status(), ActionStatus::InvalidArgument);
+    assert_eq!(InformationFault::Missing(tag::TRANSACTION_UID).to_string(), "(0008,1195) is missing");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn every_cut_of_a_dataset_is_truncated_or_incomplete() {
             let incomplete = [0, raw.transaction().len()];
             for end in 0..whole.len() {
                 let fault = read(&whole[..end], encoding).unwrap_err();
-                assert_eq!(fault == ActionFault::Truncated, !incomplete.contains(&end), "{end}: {fault}");
+                assert_eq!(fault == InformationFault::Truncated, !incomplete.contains(&end), "{end}: {fault}");
             }
         }
     }
@@ -179,29 +179,29 @@ fn lengths_and_delimiters_that_lie_are_faults() {
     let open_item = [raw.header(tag::ITEM, b"--", u32::MAX), body.clone()].concat();
     let end = raw.header(tag::SEQUENCE_END, b"--", 0);
     let cases = [
-        (in_defined(&long_item), ActionFault::Overrun),
-        (in_defined(&short_item), ActionFault::Overrun),
-        (in_defined(&[raw.item(&body, true), vec![0xFE]].concat()), ActionFault::Truncated),
-        (in_defined(&open_item), ActionFault::Truncated),
-        ([in_defined(&open_item), raw.transaction()].concat(), ActionFault::Overrun),
-        (references(&open_item), ActionFault::Structure),
-        (references(&body), ActionFault::Structure),
-        (references(&raw.item(&raw.item(&body, true), true)), ActionFault::Structure),
-        ([in_defined(&raw.item(&body, true)), end].concat(), ActionFault::Structure),
-        (raw.header(tag::ITEM_END, b"--", 0), ActionFault::Structure),
-        (references(&[open_item, raw.header(tag::ITEM_END, b"--", 4)].concat()), ActionFault::Structure),
-        (raw.header(tag::TRANSACTION_UID, b"UI", u32::MAX), ActionFault::Value(tag::TRANSACTION_UID)),
-        (raw.header(tag::TRANSACTION_UID, b"UI", u32::MAX - 1), ActionFault::Value(tag::TRANSACTION_UID)),
-        (raw.element(0x0009_0001, b"UI", b"1")[..8].iter().map(|b| b | 0x80).collect(), ActionFault::Truncated),
+        (in_defined(&long_item), InformationFault::Overrun),
+        (in_defined(&short_item), InformationFault::Overrun),
+        (in_defined(&[raw.item(&body, true), vec![0xFE]].concat()), InformationFault::Truncated),
+        (in_defined(&open_item), InformationFault::Truncated),
+        ([in_defined(&open_item), raw.transaction()].concat(), InformationFault::Overrun),
+        (references(&open_item), InformationFault::Structure),
+        (references(&body), InformationFault::Structure),
+        (references(&raw.item(&raw.item(&body, true), true)), InformationFault::Structure),
+        ([in_defined(&raw.item(&body, true)), end].concat(), InformationFault::Structure),
+        (raw.header(tag::ITEM_END, b"--", 0), InformationFault::Structure),
+        (references(&[open_item, raw.header(tag::ITEM_END, b"--", 4)].concat()), InformationFault::Structure),
+        (raw.header(tag::TRANSACTION_UID, b"UI", u32::MAX), InformationFault::Value(tag::TRANSACTION_UID)),
+        (raw.header(tag::TRANSACTION_UID, b"UI", u32::MAX - 1), InformationFault::Value(tag::TRANSACTION_UID)),
+        (raw.element(0x0009_0001, b"UI", b"1")[..8].iter().map(|b| b | 0x80).collect(), InformationFault::Truncated),
     ];
     for (number, (bytes, fault)) in cases.into_iter().enumerate() {
         assert_eq!(read(&bytes, raw.0), Err(fault), "{number}");
     }
     let explicit = Raw(Encoding::Explicit);
     for (bytes, fault) in [
-        (explicit.element(0x0009_0001, b"\0\0", b"1"), ActionFault::Vr),
-        (explicit.header(tag::REFERENCED_SOP_SEQUENCE, b"OB", u32::MAX), ActionFault::Vr),
-        (explicit.header(0x0009_0001, b"UT", u32::MAX), ActionFault::Structure),
+        (explicit.element(0x0009_0001, b"\0\0", b"1"), InformationFault::Vr),
+        (explicit.header(tag::REFERENCED_SOP_SEQUENCE, b"OB", u32::MAX), InformationFault::Vr),
+        (explicit.header(0x0009_0001, b"UT", u32::MAX), InformationFault::Structure),
     ] {
         assert_eq!(read(&bytes, explicit.0), Err(fault));
     }
@@ -217,8 +217,8 @@ fn nesting_is_followed_to_a_bound() {
             [inner, raw.with_item(&raw.item_body())].concat()
         };
         assert_eq!(read(&nested(16), encoding), one());
-        assert_eq!(read(&nested(17), encoding), Err(ActionFault::Depth));
-        assert_eq!(read(&nested(5000), encoding), Err(ActionFault::Depth));
+        assert_eq!(read(&nested(17), encoding), Err(InformationFault::Depth));
+        assert_eq!(read(&nested(5000), encoding), Err(InformationFault::Depth));
     }
 }
 

@@ -7,7 +7,9 @@ use bytes::BytesMut;
 use super::peer::*;
 use crate::requestor::{Event, Requestor, Role};
 use crate::syntaxes::{IMPLICIT_VR_LITTLE_ENDIAN as IMPLICIT, STORAGE_COMMITMENT, VERIFICATION};
-use crate::{ActionStatus, Association, ErrorComment, Event as Heard, Invocation, Policy, Priority, State, Status};
+use crate::{
+    ActionStatus, Association, ErrorComment, Event as Heard, Invocation, Policy, Priority, ReportStatus, State, Status,
+};
 
 struct Both {
     requestor: Requestor,
@@ -112,13 +114,29 @@ fn what_one_side_sends_the_other_understands() {
             .iter()
             .map(|event| match event {
                 Event::Responded(response) => ("responded", response.request),
-                Event::OperationRefused(field) => ("refused", *field),
+                Event::ReportRequested(_) => ("reported", 0x0100),
+                Event::Fragment(_) => ("", 0),
+                Event::DatasetComplete => ("complete", 0),
                 other => panic!("{other:?}"),
             })
+            .filter(|(what, _)| !what.is_empty())
             .collect();
-        assert_eq!(told, [("responded", 0x0130), ("refused", 0x0100), ("responded", 0x0001)]);
+        assert_eq!(told, [("responded", 0x0130), ("reported", 0x0100), ("complete", 0), ("responded", 0x0001)]);
+        let fragments = events.iter().filter_map(|event| match event {
+            Event::Fragment(fragment) => Some(&fragment[..]),
+            _ => None,
+        });
+        assert_eq!(fragments.collect::<Vec<_>>().concat(), b"event information");
+        let report = events.iter().find_map(|event| match event {
+            Event::ReportRequested(report) => Some(report),
+            _ => None,
+        });
+        let report = report.unwrap();
+        assert_eq!((report.fault(), &*report.transfer_syntax), (None, IMPLICIT));
+        both.requestor.respond_report(&report.operation, ReportStatus::Success, &ErrorComment::default());
         let heard = both.there();
-        assert!(matches!(&heard[..], [Heard::EventReported(response)] if response.status == 0x0211), "{heard:?}");
+        let [Heard::EventReported(response)] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((response.status, response.event_type), (0, Some(1)));
         assert!(!both.acceptor.is_reporting());
 
         both.requestor.release().unwrap();
@@ -126,6 +144,41 @@ fn what_one_side_sends_the_other_understands() {
         both.acceptor.answer_release();
         assert_eq!(both.back(), [Event::Released]);
         assert_eq!((both.requestor.state(), both.acceptor.state()), (State::Sta1, State::Sta13));
+    }
+}
+
+/// A peer that asks to be an SCP of storage commitment is one where the caller says so, and nowhere else.
+#[test]
+fn reports_come_across_to_who_takes_them() {
+    for is_taken in [true, false] {
+        let mut both = Both::new(100, 0, 0);
+        let mut proposal = proposal();
+        proposal.contexts = vec![context(STORAGE_COMMITMENT, &[IMPLICIT], Role::Scp)];
+        both.requestor = Requestor::new(proposal).unwrap();
+        both.there();
+        if is_taken {
+            both.acceptor.take_reports();
+        }
+        both.acceptor.accept();
+        let events = both.back();
+        let [Event::Accepted(acceptance)] = &events[..] else { panic!("{events:?}") };
+        let accepted = acceptance.contexts[0].outcome.clone().unwrap();
+        assert_eq!((accepted.is_scu, accepted.is_scp), (false, is_taken));
+        assert_eq!(both.acceptor.report_context(), None, "the peer is no scu");
+        let begun = both.requestor.begin(1, &Invocation::ReportCommitment { event_type: 2 });
+        assert_eq!(begun.is_ok(), is_taken);
+        if !is_taken {
+            continue;
+        }
+        both.requestor.push_dataset(b"event information");
+        both.requestor.end_dataset();
+        let heard = both.there();
+        let [Heard::ReportRequested(report), .., Heard::DatasetComplete] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((report.fault(), &dataset(&heard)[..]), (None, &b"event information"[..]));
+        both.acceptor.respond_report(&report.operation, ReportStatus::InvalidArgument, &ErrorComment::default());
+        let events = both.back();
+        let [Event::Responded(response)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((response.status, response.event_type), (0x0115, Some(2)));
     }
 }
 

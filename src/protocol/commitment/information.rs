@@ -1,5 +1,6 @@
-//! Reads the action information of an N-ACTION-RQ (PS3.4 table J.3-1).
+//! Reads the action information of an N-ACTION-RQ (PS3.4 table J.3-1), and the event information of an N-EVENT-REPORT-RQ (table J.3-2).
 
+use super::header::{Header, header_bytes};
 use super::{Encoding, Reference, UNDEFINED, tag};
 use crate::status::ActionStatus;
 
@@ -9,11 +10,11 @@ const MOST_OPEN: usize = 32;
 const MOST_VALUE_BYTES: u32 = 128;
 const MOST_CHARS: usize = 64;
 
-/// Why a dataset is not the action information of a request.
+/// Why a dataset is not the information of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum ActionFault {
+pub enum InformationFault {
     /// It ends inside an element, an item or a sequence.
-    #[error("action information is cut short")]
+    #[error("the information is cut short")]
     Truncated,
     /// An element is longer than the item or sequence it is in.
     #[error("an element runs past the end of its item or sequence")]
@@ -36,18 +37,18 @@ pub enum ActionFault {
     /// An element (group and element) is missing.
     #[error("({:04X},{:04X}) is missing", *.0 >> 16, *.0 & 0xFFFF)]
     Missing(u32),
-    /// The Referenced SOP Sequence has no item.
+    /// There is no reference.
     #[error("(0008,1199) has no item")]
     NoReferences,
-    /// The Referenced SOP Sequence has more items than are accepted.
-    #[error("(0008,1199) has more than {most} items")]
+    /// There are more references than are accepted.
+    #[error("there are more than {most} references")]
     TooManyReferences {
         /// The limit.
         most: u32,
     },
 }
 
-impl ActionFault {
+impl InformationFault {
     /// The status to answer with (PS3.7 §10.1.4.1.10 and annex C).
     pub fn status(self) -> ActionStatus {
         match self {
@@ -67,7 +68,7 @@ impl ActionFault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// The Referenced SOP Sequence.
+    /// The Referenced SOP Sequence, or the Failed SOP Sequence of a report.
     References,
     /// An item of it.
     Reference,
@@ -100,18 +101,25 @@ enum Reading {
         left: u32,
     },
     /// A fault was found; what follows is of no interest.
-    Failed(ActionFault),
+    Failed(InformationFault),
 }
 
-struct Header {
-    tag: u32,
-    vr: Option<[u8; 2]>,
-    length: u32,
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The action information of an N-ACTION.
+    Action,
+    /// The event information of an N-EVENT-REPORT: it may have a Failed SOP Sequence (0008,1198), too.
+    Event,
 }
 
-/// The action information of a request, read as a stream. It holds one reference at a time, whatever the lengths in the dataset are.
+/// The reason of a failed reference that has none (PS3.3 §C.14.1.1): processing failure.
+const NO_REASON: u16 = 0x0110;
+
+/// The information of a request, read as a stream. It holds one reference at a time, whatever the lengths in the dataset are.
 #[derive(Debug)]
-pub struct ActionInformation {
+pub struct Information {
+    form: Form,
     encoding: Encoding,
     most_references: u32,
     reading: Reading,
@@ -123,17 +131,23 @@ pub struct ActionInformation {
     /// Bytes read.
     position: u64,
     references: u32,
-    has_sequence: bool,
+    has_referenced: bool,
+    has_failed: bool,
+    /// The sequence that is open is the Failed SOP Sequence.
+    is_failed: bool,
+    /// Of the item that is open.
+    reason: Option<u16>,
     // Empty: not read yet.
     transaction_uid: String,
     sop_class: String,
     sop_instance: String,
 }
 
-impl ActionInformation {
+impl Information {
     /// A dataset of which nothing has been read. It may have `most_references` references.
-    pub fn new(encoding: Encoding, most_references: u32) -> Self {
+    pub fn new(form: Form, encoding: Encoding, most_references: u32) -> Self {
         Self {
+            form,
             encoding,
             most_references,
             reading: Reading::Header,
@@ -142,19 +156,26 @@ impl ActionInformation {
             open: Vec::new(),
             position: 0,
             references: 0,
-            has_sequence: false,
+            has_referenced: false,
+            has_failed: false,
+            is_failed: false,
+            reason: None,
             transaction_uid: String::new(),
             sop_class: String::new(),
             sop_instance: String::new(),
         }
     }
 
-    /// Reads the next bytes, and passes each reference they complete to `take`, in the order of the dataset. The references are those of
-    /// a request only if [`Self::finish`] says so.
+    /// Reads the next bytes, and passes each reference they complete to `take`, in the order of the dataset, with the Failure Reason (0008,1197) of
+    /// one that has failed. The references are those of a request only if [`Self::finish`] says so.
     ///
     /// # Errors
-    /// [`ActionFault`]. Each later call gives it again, and reads nothing.
-    pub fn push(&mut self, mut bytes: &[u8], take: &mut dyn FnMut(Reference<'_>)) -> Result<(), ActionFault> {
+    /// [`InformationFault`]. Each later call gives it again, and reads nothing.
+    pub fn push(
+        &mut self,
+        mut bytes: &[u8],
+        take: &mut dyn FnMut(Reference<'_>, Option<u16>),
+    ) -> Result<(), InformationFault> {
         while !bytes.is_empty() {
             let read = match self.reading {
                 Reading::Header => self.read_header(&mut bytes, take),
@@ -173,21 +194,21 @@ impl ActionInformation {
     /// Ends the dataset. Returns its Transaction UID: 1 to 64 characters of printable ASCII without blanks, which need not be a UID.
     ///
     /// # Errors
-    /// [`ActionFault`]: the first fault of [`Self::push`], or that the dataset is incomplete.
-    pub fn finish(self) -> Result<String, ActionFault> {
+    /// [`InformationFault`]: the first fault of [`Self::push`], or that the dataset is incomplete.
+    pub fn finish(self) -> Result<String, InformationFault> {
         match self.reading {
             Reading::Failed(fault) => return Err(fault),
             // Padding behind the dataset is of no meaning.
             Reading::Header if self.open.is_empty() && self.header.iter().all(|byte| *byte == 0) => {}
-            _ => return Err(ActionFault::Truncated),
+            _ => return Err(InformationFault::Truncated),
         }
         if self.transaction_uid.is_empty() {
-            return Err(ActionFault::Missing(tag::TRANSACTION_UID));
+            return Err(InformationFault::Missing(tag::TRANSACTION_UID));
         }
-        if !self.has_sequence {
-            return Err(ActionFault::Missing(tag::REFERENCED_SOP_SEQUENCE));
+        if !self.has_referenced && !self.has_failed {
+            return Err(InformationFault::Missing(tag::REFERENCED_SOP_SEQUENCE));
         }
-        if self.references == 0 { Err(ActionFault::NoReferences) } else { Ok(self.transaction_uid) }
+        if self.references == 0 { Err(InformationFault::NoReferences) } else { Ok(self.transaction_uid) }
     }
 
     /// References read so far.
@@ -210,13 +231,17 @@ impl ActionInformation {
         self.open.last().map_or(u64::MAX, |open| open.limit)
     }
 
-    fn read_header(&mut self, bytes: &mut &[u8], take: &mut dyn FnMut(Reference<'_>)) -> Result<(), ActionFault> {
+    fn read_header(
+        &mut self,
+        bytes: &mut &[u8],
+        take: &mut dyn FnMut(Reference<'_>, Option<u16>),
+    ) -> Result<(), InformationFault> {
         let needed = header_bytes(&self.header, self.encoding());
         let now = take_bytes(bytes, needed - self.header.len());
         self.header.extend_from_slice(now);
         self.position += now.len() as u64;
         if self.position > self.limit() {
-            return Err(ActionFault::Overrun);
+            return Err(InformationFault::Overrun);
         }
         let needed = header_bytes(&self.header, self.encoding());
         if self.header.len() < needed {
@@ -225,7 +250,7 @@ impl ActionInformation {
         let header = Header::read(&self.header, self.encoding())?;
         self.header.clear();
         if header.length != UNDEFINED && u64::from(header.length) > self.limit() - self.position {
-            return Err(ActionFault::Overrun);
+            return Err(InformationFault::Overrun);
         }
         self.begin(&header, take)?;
         match self.reading {
@@ -235,7 +260,11 @@ impl ActionInformation {
     }
 
     /// Begins the element, item or delimiter of a header.
-    fn begin(&mut self, header: &Header, take: &mut dyn FnMut(Reference<'_>)) -> Result<(), ActionFault> {
+    fn begin(
+        &mut self,
+        header: &Header,
+        take: &mut dyn FnMut(Reference<'_>, Option<u16>),
+    ) -> Result<(), InformationFault> {
         let top = self.open.last().map(|open| open.kind);
         match (top, header.tag) {
             (Some(Kind::References), tag::ITEM) => self.push_open(Kind::Reference, header, self.encoding()),
@@ -246,20 +275,22 @@ impl ActionInformation {
             (Some(Kind::References | Kind::OtherSequence), tag::SEQUENCE_END)
             | (Some(Kind::Reference | Kind::OtherItem), tag::ITEM_END) => self.delimit(header, take),
             (Some(Kind::References | Kind::OtherSequence), _) | (_, tag::ITEM | tag::ITEM_END | tag::SEQUENCE_END) => {
-                Err(ActionFault::Structure)
+                Err(InformationFault::Structure)
             }
             (None, tag::TRANSACTION_UID)
             | (Some(Kind::Reference), tag::REFERENCED_SOP_CLASS | tag::REFERENCED_SOP_INSTANCE) => {
                 self.begin_value(header)
             }
+            (Some(Kind::Reference), tag::FAILURE_REASON) if self.is_failed => self.begin_value(header),
             (None, tag::REFERENCED_SOP_SEQUENCE) => self.begin_references(header),
+            (None, tag::FAILED_SOP_SEQUENCE) if self.form == Form::Event => self.begin_references(header),
             (None | Some(Kind::Reference | Kind::OtherItem), _) if header.length != UNDEFINED => {
                 self.begin_skip(header.length)
             }
             (None | Some(Kind::Reference | Kind::OtherItem), _) => {
                 // PS3.5 §7.1.2 and §A.4: a sequence, one of unknown VR, or fragments, which are framed as items are.
                 if header.vr.is_some_and(|vr| !matches!(&vr, b"SQ" | b"UN" | b"OB" | b"OW")) {
-                    return Err(ActionFault::Structure);
+                    return Err(InformationFault::Structure);
                 }
                 self.push_open(Kind::OtherSequence, header, self.encoding_of(header))
             }
@@ -271,19 +302,21 @@ impl ActionInformation {
         if header.vr.as_ref().is_some_and(|vr| vr == b"UN") { Encoding::Implicit } else { self.encoding() }
     }
 
-    fn begin_references(&mut self, header: &Header) -> Result<(), ActionFault> {
+    fn begin_references(&mut self, header: &Header) -> Result<(), InformationFault> {
         if header.vr.is_some_and(|vr| !matches!(&vr, b"SQ" | b"UN")) {
-            return Err(ActionFault::Vr);
+            return Err(InformationFault::Vr);
         }
-        if std::mem::replace(&mut self.has_sequence, true) {
-            return Err(ActionFault::Repeated(header.tag));
+        self.is_failed = header.tag == tag::FAILED_SOP_SEQUENCE;
+        let has_sequence = if self.is_failed { &mut self.has_failed } else { &mut self.has_referenced };
+        if std::mem::replace(has_sequence, true) {
+            return Err(InformationFault::Repeated(header.tag));
         }
         self.push_open(Kind::References, header, self.encoding_of(header))
     }
 
-    fn push_open(&mut self, kind: Kind, header: &Header, encoding: Encoding) -> Result<(), ActionFault> {
+    fn push_open(&mut self, kind: Kind, header: &Header, encoding: Encoding) -> Result<(), InformationFault> {
         if self.open.len() >= MOST_OPEN {
-            return Err(ActionFault::Depth);
+            return Err(InformationFault::Depth);
         }
         let is_undefined = header.length == UNDEFINED;
         let limit = if is_undefined { self.limit() } else { self.position + u64::from(header.length) };
@@ -291,44 +324,50 @@ impl ActionInformation {
         Ok(())
     }
 
-    fn delimit(&mut self, header: &Header, take: &mut dyn FnMut(Reference<'_>)) -> Result<(), ActionFault> {
+    fn delimit(
+        &mut self,
+        header: &Header,
+        take: &mut dyn FnMut(Reference<'_>, Option<u16>),
+    ) -> Result<(), InformationFault> {
         match self.open.pop() {
             Some(open) if open.is_undefined && header.length == 0 => self.closed(open.kind, take),
-            _ => Err(ActionFault::Structure),
+            _ => Err(InformationFault::Structure),
         }
     }
 
     /// Closes what ends here by its length.
-    fn close(&mut self, take: &mut dyn FnMut(Reference<'_>)) -> Result<(), ActionFault> {
+    fn close(&mut self, take: &mut dyn FnMut(Reference<'_>, Option<u16>)) -> Result<(), InformationFault> {
         while let Some(open) = self.open.pop_if(|open| !open.is_undefined && open.limit == self.position) {
             self.closed(open.kind, take)?;
         }
         Ok(())
     }
 
-    fn closed(&mut self, kind: Kind, take: &mut dyn FnMut(Reference<'_>)) -> Result<(), ActionFault> {
+    fn closed(&mut self, kind: Kind, take: &mut dyn FnMut(Reference<'_>, Option<u16>)) -> Result<(), InformationFault> {
         if kind != Kind::Reference {
             return Ok(());
         }
         if self.sop_class.is_empty() {
-            return Err(ActionFault::Missing(tag::REFERENCED_SOP_CLASS));
+            return Err(InformationFault::Missing(tag::REFERENCED_SOP_CLASS));
         }
         if self.sop_instance.is_empty() {
-            return Err(ActionFault::Missing(tag::REFERENCED_SOP_INSTANCE));
+            return Err(InformationFault::Missing(tag::REFERENCED_SOP_INSTANCE));
         }
         if self.references >= self.most_references {
-            return Err(ActionFault::TooManyReferences { most: self.most_references });
+            return Err(InformationFault::TooManyReferences { most: self.most_references });
         }
         self.references += 1;
-        take(Reference { sop_class: &self.sop_class, sop_instance: &self.sop_instance });
+        let reason = self.reason.take().unwrap_or(NO_REASON);
+        let reference = Reference { sop_class: &self.sop_class, sop_instance: &self.sop_instance };
+        take(reference, self.is_failed.then_some(reason));
         self.sop_class.clear();
         self.sop_instance.clear();
         Ok(())
     }
 
-    fn begin_value(&mut self, header: &Header) -> Result<(), ActionFault> {
+    fn begin_value(&mut self, header: &Header) -> Result<(), InformationFault> {
         if header.length == 0 || header.length > MOST_VALUE_BYTES {
-            return Err(ActionFault::Value(header.tag));
+            return Err(InformationFault::Value(header.tag));
         }
         self.reading = Reading::Value { tag: header.tag, left: header.length };
         Ok(())
@@ -339,8 +378,8 @@ impl ActionInformation {
         bytes: &mut &[u8],
         tag: u32,
         left: u32,
-        take: &mut dyn FnMut(Reference<'_>),
-    ) -> Result<(), ActionFault> {
+        take: &mut dyn FnMut(Reference<'_>, Option<u16>),
+    ) -> Result<(), InformationFault> {
         let now = take_bytes(bytes, left as usize);
         self.value.extend_from_slice(now);
         self.position += now.len() as u64;
@@ -350,27 +389,39 @@ impl ActionInformation {
             return Ok(());
         }
         self.reading = Reading::Header;
+        if tag == tag::FAILURE_REASON {
+            let reason =
+                self.value.first_chunk().copied().map(u16::from_le_bytes).ok_or(InformationFault::Value(tag))?;
+            self.value.clear();
+            self.reason = Some(reason);
+            return self.close(take);
+        }
         let field = match tag {
             tag::TRANSACTION_UID => &mut self.transaction_uid,
             tag::REFERENCED_SOP_CLASS => &mut self.sop_class,
             _ => &mut self.sop_instance,
         };
         if !field.is_empty() {
-            return Err(ActionFault::Repeated(tag));
+            return Err(InformationFault::Repeated(tag));
         }
-        field.push_str(identifier(&self.value).ok_or(ActionFault::Value(tag))?);
+        field.push_str(identifier(&self.value).ok_or(InformationFault::Value(tag))?);
         self.value.clear();
         self.close(take)
     }
 
-    fn begin_skip(&mut self, length: u32) -> Result<(), ActionFault> {
+    fn begin_skip(&mut self, length: u32) -> Result<(), InformationFault> {
         if length > 0 {
             self.reading = Reading::Skip { left: length };
         }
         Ok(())
     }
 
-    fn skip(&mut self, bytes: &mut &[u8], left: u32, take: &mut dyn FnMut(Reference<'_>)) -> Result<(), ActionFault> {
+    fn skip(
+        &mut self,
+        bytes: &mut &[u8],
+        left: u32,
+        take: &mut dyn FnMut(Reference<'_>, Option<u16>),
+    ) -> Result<(), InformationFault> {
         let now = take_bytes(bytes, left as usize).len();
         self.position += now as u64;
         let left = left - now as u32;
@@ -381,36 +432,6 @@ impl ActionInformation {
         self.reading = Reading::Header;
         self.close(take)
     }
-}
-
-impl Header {
-    fn read(bytes: &[u8], encoding: Encoding) -> Result<Self, ActionFault> {
-        let &[g0, g1, e0, e1, a, b, c, d, ..] = bytes else { return Err(ActionFault::Truncated) };
-        let tag = u32::from(u16::from_le_bytes([g0, g1])) << 16 | u32::from(u16::from_le_bytes([e0, e1]));
-        let is_delimiter = matches!(tag, tag::ITEM | tag::ITEM_END | tag::SEQUENCE_END);
-        if encoding == Encoding::Implicit || is_delimiter {
-            return Ok(Self { tag, vr: None, length: u32::from_le_bytes([a, b, c, d]) });
-        }
-        if !(a.is_ascii_uppercase() && b.is_ascii_uppercase()) {
-            return Err(ActionFault::Vr);
-        }
-        let length = match bytes.get(8..12).and_then(<[u8]>::first_chunk) {
-            Some(length) => u32::from_le_bytes(*length),
-            None => u32::from(u16::from_le_bytes([c, d])),
-        };
-        Ok(Self { tag, vr: Some([a, b]), length })
-    }
-}
-
-/// Bytes of the header that begins with `begin`: at least eight (PS3.5 §7.1.2 and §7.1.3).
-fn header_bytes(begin: &[u8], encoding: Encoding) -> usize {
-    let &[g0, g1, _, _, a, b, ..] = begin else { return 8 };
-    let has_vr = encoding == Encoding::Explicit && [g0, g1] != [0xFE, 0xFF];
-    let is_long = matches!(
-        &[a, b],
-        b"OB" | b"OD" | b"OF" | b"OL" | b"OV" | b"OW" | b"SQ" | b"SV" | b"UC" | b"UN" | b"UR" | b"UT" | b"UV"
-    );
-    if has_vr && is_long { 12 } else { 8 }
 }
 
 /// Takes up to `most` bytes off the begin of `bytes`.
