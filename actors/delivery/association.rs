@@ -18,11 +18,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::contexts::{Accepted, Way};
+use super::export::Exports;
 use super::hub::{Hub, Next};
+use super::outcome::is_delivered;
 use super::plan::Task;
 use super::sending::{SendError, Sending};
 use super::settling::Attempt;
-use crate::fixed;
+use crate::fixed::{self, AUDIT_PATIENCE};
 use crate::network::calling::{Call, CallError};
 
 /// An association without anything to send is released after so long.
@@ -53,6 +55,7 @@ pub(super) struct Association {
     pub(super) accepted: Accepted,
     pub(super) survey: Survey,
     pub(super) outstanding: VecDeque<Outstanding>,
+    pub(super) exports: Exports,
     /// The peer has judged an instance on it.
     pub(super) has_served: bool,
     pub(super) is_mid_pdu: bool,
@@ -95,6 +98,10 @@ impl Association {
             Some(Ok(End::Unusable)) | None if !self.is_mid_pdu => self.call.abort().await,
             Some(Ok(End::Unusable)) | None => {}
         }
+        for Outstanding { task, .. } in &self.outstanding {
+            self.exports.count(&task.owed, false);
+        }
+        self.exports.report();
     }
 
     /// Sends and settles, until there is nothing to send or the association fails.
@@ -196,6 +203,7 @@ impl Association {
             return;
         };
         self.has_served = true;
+        self.exports.count(&task.owed, is_delivered(response.status));
         self.hub.borrow_mut().settle(task, Attempt::Answered(response));
     }
 
@@ -217,6 +225,9 @@ impl Association {
             Ok(opened) => opened,
             Err(attempt) => return Ok(self.skip(task, attempt)),
         };
+        if let Some((trail, ticket)) = self.exports.begin(&task.owed) {
+            trail.wait_until_written(ticket, AUDIT_PATIENCE).await;
+        }
         self.has_probed = true;
         let meta = file.meta();
         let invocation = Invocation::Store {
@@ -271,9 +282,11 @@ impl Association {
             }
         };
         if let Some(Outstanding { task, .. }) = self.outstanding.pop_back() {
+            self.exports.count(&task.owed, false);
             self.settle(task, attempt);
         }
         for Outstanding { task, .. } in std::mem::take(&mut self.outstanding) {
+            self.exports.count(&task.owed, false);
             let why = "the association was ended for another instance, which could not be sent".to_owned();
             self.settle(task, Attempt::Lost { why, counts: false });
         }
@@ -334,6 +347,7 @@ impl Association {
         let is_idle_end = lost.is_empty() && self.has_served;
         let mut hub = self.hub.borrow_mut();
         for Outstanding { task, .. } in lost {
+            self.exports.count(&task.owed, false);
             let counts = task.is_repetition && (self.has_served || hub.has_served_of_late());
             hub.settle(task, Attempt::Lost { why: why.to_owned(), counts });
         }

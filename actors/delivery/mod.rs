@@ -7,6 +7,7 @@
 //! | [`opening`], [`association`], [`sending`] | an association with the destination: how it comes about, and its life; an instance on the wire |
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
+//! | [`export`] | what an association has delivered, for the audit trail |
 //! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
 //! | [`breaker`], [`backoff`] | a destination that fails as a whole is probed; waits that grow |
 //! | [`bandwidth`], [`hours`] | how much is sent, and when |
@@ -21,6 +22,7 @@ mod backoff;
 mod bandwidth;
 mod breaker;
 mod contexts;
+mod export;
 mod figures;
 mod hours;
 mod hub;

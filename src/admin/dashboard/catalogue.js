@@ -59,16 +59,16 @@ export function reliance(catalogue) {
 }
 
 // When to ask again: at once after something was entered, and now and then, since files that are gone are no event. A question that takes long is
-// asked less often.
-const PAUSE_MS = 1500, IDLE_MS = 10000;
+// asked less often. Deliveries are no event either: where one watches them, more often.
+const PAUSE_MS = 1500, MOVING_MS = 3000, IDLE_MS = 10000;
 export class Follower {
   heard = "";
   quietUntil = 0;
   idleUntil = 0;
-  answered(began) {
+  answered(began, isMoving = false) {
     const now = performance.now();
     this.quietUntil = now + Math.max(PAUSE_MS, 4 * (now - began));
-    this.idleUntil = now + Math.max(IDLE_MS, 20 * (now - began));
+    this.idleUntil = now + Math.max(isMoving ? MOVING_MS : IDLE_MS, 20 * (now - began));
   }
   isDue() {
     const catalogue = state.tick.status.catalogue, now = performance.now();

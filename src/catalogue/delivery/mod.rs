@@ -83,7 +83,8 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    pub(crate) const ALL: [Self; 3] = [Self::Waiting, Self::Retrying, Self::Dead];
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Retrying, Self::Dead];
 
     pub(crate) fn number(self) -> i64 {
         self as i64
@@ -117,6 +118,8 @@ pub struct Owed {
     pub digest: Option<u128>,
     /// (0020,000D); empty if there is none.
     pub study_uid: Arc<str>,
+    /// (0010,0020), if the catalogue keeps it.
+    pub patient_id: Option<Arc<str>>,
     /// Since when it is owed, in milliseconds since 1970.
     pub owed_ms: i64,
     /// Failed attempts so far.
