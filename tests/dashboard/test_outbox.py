@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import Select
 from test_dashboard import CONTRAST, HOSTILE, rows, text, token
 from test_studies import ROOT, Scanner
 
-LONG = "the-archive-of-the-north-wing-with-a-very-long-name-as-it-goes-1"
+LONG = "the-archive-of-the-north-wing-32"
 POISON = f"{ROOT}.1.1.2"
 # A DIMSE status of PS3.7 §C: cannot understand.
 CANNOT_UNDERSTAND = 0xC000
@@ -177,18 +177,18 @@ def test_pages_follow_each_other(node, scanner, browse):
     until(lambda: len(rows(browser, "deliveries")) == 50, "the first page again")
 
 
-def test_many_destinations_stay_in_view(start_node, tmp_path, browse):
+def test_as_many_destinations_as_there_may_be_stay_in_view(start_node, tmp_path, browse):
     down = Archive("DOWN")
-    tables = [down.table(f"destination-{number:03}") for number in range(200)]
-    node = configured(start_node, tmp_path, ["destination-150"], tables)
+    tables = [down.table(f"destination-{number:03}") for number in range(64)]
+    node = configured(start_node, tmp_path, ["destination-050"], tables)
     Scanner(tmp_path, node).send(1)
-    until(lambda: destination(node, "destination-150")["live"]["phase"] == "down", "one of them is down")
+    until(lambda: destination(node, "destination-050")["live"]["phase"] == "down", "one of them is down")
     browser = opened(node, browse)
     until(lambda: len(rows(browser, "destinations")) == 20, "the first of them")
-    assert "200 destinations" in text(browser, "destinations-now") and "1 failing" in text(browser, "destinations-now")
-    assert rows(browser, "destinations")[0].text.startswith("destination-150")
+    assert "64 destinations" in text(browser, "destinations-now") and "1 failing" in text(browser, "destinations-now")
+    assert rows(browser, "destinations")[0].text.startswith("destination-050")
     browser.find_element(By.ID, "all-destinations").send_keys(Keys.ENTER)
-    until(lambda: len(rows(browser, "destinations")) == 200, "all of them")
+    until(lambda: len(rows(browser, "destinations")) == 64, "all of them")
     assert browser.switch_to.active_element.text == "destination-019", "the focus is on the next one"
     assert not browser.find_element(By.ID, "all-destinations").is_displayed()
 

@@ -34,7 +34,7 @@ export function moment(iso) {
 }
 function tell(time) {
   const at = new Date(time.dateTime), now = new Date(state.tick?.status.now_unix_ms ?? Date.now()), since = now - at;
-  time.classList.toggle("fresh", since < 60000);
+  time.classList.toggle("fresh", since >= 0 && since < 60000);
   const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
   const text = since >= 0 && since < 60000 ? `${Math.floor(since / 1000)} s ago`
     : at.toDateString() === now.toDateString() ? `today ${clock}` : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;

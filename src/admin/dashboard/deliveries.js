@@ -63,7 +63,7 @@ function entry(delivery) {
     cell("Destination", shown(destination), "lead wide destination"), cell("State", make("span", { class: `tag ${kind}` }, shown(state))),
     cell("Instance", make("span", {}, make("span", { class: "mono uid" }, shown(sop_instance_uid)), study), "wide instance"),
     cell("Size", bytes(delivery.bytes), "n"), cell("Owed since", moment(delivery.owed), "n"), cell("Attempts", attempts ? count(attempts) : "–", attempts ? "n" : "n none"),
-    cell("Last failure", failure, "wide why"));
+    cell("Last failure", failure, failure.textContent === "–" ? "wide why none" : "wide why"));
 }
 // A reason begins with the status that the destination answered, if it answered.
 function failed({ last_error, last_status }) {
