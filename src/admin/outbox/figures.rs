@@ -51,7 +51,12 @@ fn live(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
     let help = "Attempts to deliver an instance, by what became of it";
     let attempts = states.iter().flat_map(|state| {
         let DestinationState { name, delivered, warned, retried, dead, .. } = state;
-        let outcomes = [("delivered", delivered.saturating_sub(*warned)), ("warned", *warned), ("retried", *retried), ("dead", *dead)];
+        let outcomes = [
+            ("delivered", delivered.saturating_sub(*warned)),
+            ("warned", *warned),
+            ("retried", *retried),
+            ("dead", *dead),
+        ];
         outcomes.map(|(outcome, count)| ([name.as_str(), outcome], count))
     });
     page.counters("outbox_attempts", help, None, &["destination", "outcome"], attempts)?;
