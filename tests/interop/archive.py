@@ -13,6 +13,7 @@ class Archive:
     def __init__(self, ae_title: str, refused: dict[str, int | Dataset] | None = None):
         self.ae_title, self.port = ae_title, peers.free_port()
         self.refused = refused or {}
+        self.asked: list[str] = []
         self.stored: list[str] = []
         self.server = None
 
@@ -28,6 +29,7 @@ class Archive:
 
     def _store(self, event) -> int | Dataset:
         uid = str(event.request.AffectedSOPInstanceUID)
+        self.asked.append(uid)
         status = self.refused.get(uid, 0)
         if status == 0:
             self.stored.append(uid)
