@@ -121,7 +121,7 @@ impl Peer {
     /// The peer as audit messages name it.
     pub(crate) fn for_audit(&self) -> AuditPeer {
         let certificate = self.certificate.as_ref().map(|names| names.subject.clone()).unwrap_or_default();
-        AuditPeer { address: self.address, calling_ae_title: self.calling_ae_title.clone(), certificate }
+        AuditPeer { address: self.address, ae_title: self.calling_ae_title.clone(), certificate }
     }
 
     /// Applies the access rules to the peer, and keeps what they grant.

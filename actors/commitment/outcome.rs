@@ -253,7 +253,7 @@ fn audit_event(request: &Request, step: CommitmentStep) -> AuditEvent {
     let asked = &request.asked;
     let peer = AuditPeer {
         address: SocketAddr::new(address_of(request).unwrap_or(NO_PEER), 0),
-        calling_ae_title: asked.peer.calling.clone(),
+        ae_title: asked.peer.calling.clone(),
         certificate: String::new(),
     };
     AuditEvent::Commitment { peer, transaction_uid: asked.transaction_uid.clone(), step }

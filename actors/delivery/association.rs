@@ -19,11 +19,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asking::Asking;
 use super::contexts::{Accepted, Way};
+use super::export::Exports;
 use super::hub::{Hub, Next};
+use super::outcome::is_delivered;
 use super::plan::Task;
 use super::sending::{SendError, Sending};
 use super::settling::Attempt;
-use crate::fixed;
+use crate::fixed::{self, AUDIT_PATIENCE};
 use crate::network::calling::{Call, CallError};
 
 /// An association without anything to send is released after so long.
@@ -55,6 +57,7 @@ pub(super) struct Association {
     pub(super) asking: Asking,
     pub(super) survey: Survey,
     pub(super) outstanding: VecDeque<Outstanding>,
+    pub(super) exports: Exports,
     /// The peer has judged an instance on it.
     pub(super) has_served: bool,
     pub(super) is_mid_pdu: bool,
@@ -103,6 +106,10 @@ impl Association {
         if self.asking.awaited.take().is_some() {
             self.hub.borrow_mut().ask_failed("the association ended before the response to the request for commitment");
         }
+        for Outstanding { task, .. } in &self.outstanding {
+            self.exports.count(&task.owed, false);
+        }
+        self.exports.report();
     }
 
     /// Sends and settles, until there is nothing to send or the association fails.
@@ -234,6 +241,7 @@ impl Association {
             return;
         };
         self.has_served = true;
+        self.exports.count(&task.owed, is_delivered(response.status));
         self.hub.borrow_mut().settle(task, Attempt::Answered(response));
     }
 
@@ -255,6 +263,9 @@ impl Association {
             Ok(opened) => opened,
             Err(attempt) => return Ok(self.skip(task, attempt)),
         };
+        if let Some((trail, ticket)) = self.exports.begin(&task.owed) {
+            trail.wait_until_written(ticket, AUDIT_PATIENCE).await;
+        }
         self.has_probed = true;
         let meta = file.meta();
         let invocation = Invocation::Store {
@@ -309,9 +320,11 @@ impl Association {
             }
         };
         if let Some(Outstanding { task, .. }) = self.outstanding.pop_back() {
+            self.exports.count(&task.owed, false);
             self.settle(task, attempt);
         }
         for Outstanding { task, .. } in std::mem::take(&mut self.outstanding) {
+            self.exports.count(&task.owed, false);
             let why = "the association was ended for another instance, which could not be sent".to_owned();
             self.settle(task, Attempt::Lost { why, counts: false });
         }
@@ -372,6 +385,7 @@ impl Association {
         let is_idle_end = lost.is_empty() && self.has_served;
         let mut hub = self.hub.borrow_mut();
         for Outstanding { task, .. } in lost {
+            self.exports.count(&task.owed, false);
             let counts = task.is_repetition && (self.has_served || hub.has_served_of_late());
             hub.settle(task, Attempt::Lost { why: why.to_owned(), counts });
         }

@@ -8,6 +8,7 @@
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
 //! | [`committing`], [`asking`], [`report`] | what the destination is asked to commit; an association's part of that; a report, and who waits for its answer |
+//! | [`export`] | what an association has delivered, for the audit trail |
 //! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
 //! | [`breaker`], [`backoff`] | a destination that fails as a whole is probed; waits that grow |
 //! | [`bandwidth`], [`hours`] | how much is sent, and when |
@@ -24,6 +25,7 @@ mod bandwidth;
 mod breaker;
 mod committing;
 mod contexts;
+mod export;
 mod figures;
 mod hours;
 mod hub;

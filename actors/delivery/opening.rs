@@ -17,9 +17,11 @@ use super::asking::Asking;
 use super::association::Association;
 use super::breaker::Failure;
 use super::contexts::Accepted;
+use super::export::Exports;
 use super::hub::Hub;
 use super::sending::BUFFER_BYTES;
 use crate::fixed;
+use crate::gauges::audit::AuditPeer;
 use crate::gauges::incidents::{NO_PEER, Topic};
 use crate::network::admission::FLOOR_LEASE_BYTES;
 use crate::network::calling::{Call, CallAddress, CallError, CallStream};
@@ -134,6 +136,12 @@ async fn open(env: &Env) -> Result<Association, NotOpened> {
     let asking = Asking::new(&acceptance);
     let accepted = Accepted::new(&contexts, &acceptance);
     log_refused(&env.hub.borrow(), &contexts, &accepted);
+    let peer = AuditPeer {
+        address: call.stream.socket().peer_addr().map_err(CallError::Lost)?,
+        ae_title: env.peer.called.clone(),
+        certificate: String::new(),
+    };
+    let exports = Exports::new(env.hub.borrow().gauges.audit.clone(), peer);
     Ok(Association {
         hub: env.hub.clone(),
         store: env.store.clone(),
@@ -147,6 +155,7 @@ async fn open(env: &Env) -> Result<Association, NotOpened> {
         asking,
         survey,
         outstanding: VecDeque::new(),
+        exports,
         has_served: false,
         is_mid_pdu: false,
         buffer: vec![0; BUFFER_BYTES],

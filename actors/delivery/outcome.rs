@@ -13,6 +13,11 @@ pub(super) enum Verdict {
     Refused,
 }
 
+/// Whether a final status says that the destination has the instance.
+pub(super) fn is_delivered(status: u16) -> bool {
+    matches!(verdict(status), Verdict::Delivered | Verdict::Warned)
+}
+
 /// The verdict of a final status.
 pub(super) fn verdict(status: u16) -> Verdict {
     match status {

@@ -74,6 +74,22 @@ pub enum AuditEvent {
         /// Instances that the association was refused, of any study.
         refused: u64,
     },
+    /// The first instance of a study is sent to a destination on an association.
+    DeliveryBegan {
+        /// The destination.
+        peer: AuditPeer,
+        /// The study.
+        study: AuditStudy,
+    },
+    /// Instances of a study were sent to a destination, up to the end of the association.
+    Delivered {
+        /// The destination.
+        peer: AuditPeer,
+        /// The study, with the instances that it has taken by SOP class.
+        study: AuditStudy,
+        /// Attempts of the study that have failed.
+        failed: u64,
+    },
     /// Stored instances were replaced by others with the same UIDs.
     Replaced {
         /// The sender of the new instances.
@@ -180,6 +196,8 @@ impl AuditEvent {
             Self::Associated { peer }
             | Self::TransferBegan { peer, .. }
             | Self::Transferred { peer, .. }
+            | Self::DeliveryBegan { peer, .. }
+            | Self::Delivered { peer, .. }
             | Self::Replaced { peer, .. }
             | Self::KeptBoth { peer, .. }
             | Self::Commitment { peer, .. }
@@ -197,6 +215,8 @@ impl AuditEvent {
             | Self::Deleted { .. }
             | Self::TransferBegan { .. }
             | Self::Transferred { .. }
+            | Self::DeliveryBegan { .. }
+            | Self::Delivered { .. }
             | Self::Replaced { .. }
             | Self::KeptBoth { .. }
             | Self::Commitment { .. }
@@ -206,13 +226,13 @@ impl AuditEvent {
     }
 }
 
-/// The peer of an association. Its strings are not trusted.
+/// The peer of an association. The strings of one that has called are not trusted.
 #[derive(Clone, Debug)]
 pub struct AuditPeer {
     /// The address.
     pub address: SocketAddr,
-    /// The calling AE title; empty before the A-ASSOCIATE-RQ.
-    pub calling_ae_title: String,
+    /// The calling AE title, empty before the A-ASSOCIATE-RQ; of a destination, the called one.
+    pub ae_title: String,
     /// The subject of the peer's certificate; empty without one.
     pub certificate: String,
 }
@@ -224,7 +244,7 @@ pub struct AuditStudy {
     pub uid: String,
     /// Patient ID.
     pub patient_id: String,
-    /// SOP Class UIDs, each with its number of stored instances.
+    /// SOP Class UIDs, each with its number of instances.
     pub sop_classes: Vec<(String, u64)>,
 }
 

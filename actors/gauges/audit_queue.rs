@@ -202,7 +202,7 @@ impl AuditTrail {
 /// Accepted associations are told apart by the AE title, too. A stranger can choose another title for each denied one.
 fn key(peer: &AuditPeer, kind: &'static str, event: &AuditEvent) -> Key {
     let title = match event {
-        AuditEvent::Associated { .. } => peer.calling_ae_title.clone(),
+        AuditEvent::Associated { .. } => peer.ae_title.clone(),
         _ => String::new(),
     };
     (Source::of(peer.address.ip()), kind, title)
@@ -327,7 +327,7 @@ mod tests {
 
     fn denied(address: &str, title: u32) -> AuditEvent {
         let address = format!("{address}:104").parse().unwrap();
-        let peer = AuditPeer { address, calling_ae_title: format!("X{title}"), certificate: String::new() };
+        let peer = AuditPeer { address, ae_title: format!("X{title}"), certificate: String::new() };
         AuditEvent::Denied { peer, denial: Denial::Access(None) }
     }
 
@@ -416,7 +416,7 @@ mod tests {
         let associated = |address: &str, title: &str| {
             let peer = AuditPeer {
                 address: format!("{address}:104").parse().unwrap(),
-                calling_ae_title: title.to_owned(),
+                ae_title: title.to_owned(),
                 certificate: String::new(),
             };
             trail.record(AuditEvent::Associated { peer });
@@ -432,7 +432,7 @@ mod tests {
         let records = trail.take(1024).await;
         let of = |wanted: &str| {
             let is_it = |record: &&AuditRecord| match &record.event {
-                AuditEvent::Associated { peer } => peer.calling_ae_title == wanted,
+                AuditEvent::Associated { peer } => peer.ae_title == wanted,
                 _ => false,
             };
             records.iter().filter(is_it).map(|record| record.count).collect::<Vec<_>>()

@@ -296,7 +296,7 @@ impl Observer {
     /// Records for the audit that a client of the admin surface is no operator: no token, a wrong one, or a certificate that may only read.
     /// `certificate`: what it shows of itself, if it has one.
     pub fn record_denied_operator(&self, address: SocketAddr, certificate: String) {
-        let peer = AuditPeer { address, calling_ae_title: String::new(), certificate };
+        let peer = AuditPeer { address, ae_title: String::new(), certificate };
         self.0.gauges.record(|| AuditEvent::Denied { peer, denial: Denial::Operator });
     }
 

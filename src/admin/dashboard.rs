@@ -12,14 +12,16 @@ pub(super) struct File {
 }
 
 /// The files. They contain no figures and name nobody, so everybody may read them.
-pub(super) const FILES: [File; 10] = [
+pub(super) const FILES: [File; 12] = [
     File::new("/", "text/html; charset=utf-8", include_str!("dashboard/index.html")),
     File::new("/style.css", "text/css; charset=utf-8", include_str!("dashboard/style.css")),
     File::new("/app.js", SCRIPT, include_str!("dashboard/app.js")),
     File::new("/core.js", SCRIPT, include_str!("dashboard/core.js")),
     File::new("/catalogue.js", SCRIPT, include_str!("dashboard/catalogue.js")),
     File::new("/commitments.js", SCRIPT, include_str!("dashboard/commitments.js")),
+    File::new("/deliveries.js", SCRIPT, include_str!("dashboard/deliveries.js")),
     File::new("/node.js", SCRIPT, include_str!("dashboard/node.js")),
+    File::new("/outbox.js", SCRIPT, include_str!("dashboard/outbox.js")),
     File::new("/studies.js", SCRIPT, include_str!("dashboard/studies.js")),
     File::new("/study.js", SCRIPT, include_str!("dashboard/study.js")),
     File::new("/icon.svg", "image/svg+xml", include_str!("dashboard/icon.svg")),

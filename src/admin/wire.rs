@@ -12,7 +12,8 @@ use tidegate_memory::arenas::AllocatorDetail;
 use tidegate_memory::cgroup::GroupMemory;
 use tidegate_memory::{AllocatorStatistics, MemorySnapshot};
 
-use super::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
+use super::catalogue::instance::Instances;
+use super::catalogue::model::{CatalogueState, Studies, StudyDetail, WorkAsked};
 use super::catalogue::search::StudySearch;
 use super::catalogue::state::CatalogueWork;
 use super::commitment::model::{CommitmentDetail, Commitments};

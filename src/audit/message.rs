@@ -92,6 +92,19 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.event(&TRANSFERRED, &at, outcome, &described);
             out.transfer(peer, study, origin);
         }
+        AuditEvent::DeliveryBegan { peer, study } => {
+            out.event(&BEGIN, &at, Outcome::Success, "");
+            out.delivery(peer, study, origin);
+        }
+        AuditEvent::Delivered { peer, study, failed } => {
+            let (outcome, described) = match failed {
+                0 => (Outcome::Success, String::new()),
+                _ if study.sop_classes.is_empty() => (Outcome::SeriousFailure, not_taken(*failed)),
+                _ => (Outcome::MinorFailure, not_taken(*failed)),
+            };
+            out.event(&TRANSFERRED, &at, outcome, &described);
+            out.delivery(peer, study, origin);
+        }
         AuditEvent::Replaced { peer, study } => {
             out.event(&REPLACED, &at, Outcome::Success, "stored instances replaced by others with the same UIDs");
             out.transfer(peer, study, origin);
@@ -140,6 +153,11 @@ fn committed(step: CommitmentStep, transaction_uid: &str) -> (Outcome, String) {
             (Outcome::SeriousFailure, format!("report of storage commitment given up, transaction {transaction_uid}"))
         }
     }
+}
+
+/// Attempts to deliver that have failed.
+fn not_taken(failed: u64) -> String {
+    format!("{failed} instances were not taken; each is tried again, or given up")
 }
 
 /// The description of a message that stands for several events.
@@ -245,17 +263,30 @@ impl Xml {
         self.study(study);
     }
 
+    /// A transfer to a peer that this node has called.
+    fn delivery(&mut self, peer: &AuditPeer, study: &AuditStudy, origin: &Origin) {
+        self.node_in(origin, SOURCE, true);
+        self.peer_in(peer, DESTINATION, false);
+        self.source(origin);
+        self.study(study);
+    }
+
     fn study(&mut self, study: &AuditStudy) {
         self.object(&study.uid, "2", "3", ("110180", "Study Instance UID"), &study.sop_classes);
         self.object(&study.patient_id, "1", "1", ("2", "Patient Number"), &[]);
     }
 
+    /// A peer that has called.
     fn peer(&mut self, peer: &AuditPeer, role: (&str, &str)) {
+        self.peer_in(peer, role, true);
+    }
+
+    fn peer_in(&mut self, peer: &AuditPeer, role: (&str, &str), is_requestor: bool) {
         let ip = SocketAddr::ip(&peer.address).to_canonical().to_string();
-        let titles = format!("AETITLES={}", peer.calling_ae_title);
-        let user = if peer.calling_ae_title.is_empty() { &ip } else { &peer.calling_ae_title };
+        let titles = format!("AETITLES={}", peer.ae_title);
+        let user = if peer.ae_title.is_empty() { &ip } else { &peer.ae_title };
         let mut attributes = vec![("UserID", user.as_str())];
-        if !peer.calling_ae_title.is_empty() {
+        if !peer.ae_title.is_empty() {
             attributes.push(("AlternativeUserID", &titles));
         }
         if !peer.certificate.is_empty() {
@@ -263,7 +294,7 @@ impl Xml {
         }
         // 2: an IP address (PS3.15 table A.5.2-1).
         attributes.extend([
-            ("UserIsRequestor", "true"),
+            ("UserIsRequestor", if is_requestor { "true" } else { "false" }),
             ("NetworkAccessPointID", &ip),
             ("NetworkAccessPointTypeCode", "2"),
         ]);
@@ -283,13 +314,18 @@ impl Xml {
         self.participant(&attributes, SOURCE);
     }
 
+    /// This node, which was called.
     fn node(&mut self, origin: &Origin, role: (&str, &str)) {
+        self.node_in(origin, role, false);
+    }
+
+    fn node_in(&mut self, origin: &Origin, role: (&str, &str), is_requestor: bool) {
         let titles = format!("AETITLES={}", origin.ae_title);
         // 1: a machine name.
         let attributes = [
             ("UserID", origin.ae_title.as_str()),
             ("AlternativeUserID", &titles),
-            ("UserIsRequestor", "false"),
+            ("UserIsRequestor", if is_requestor { "true" } else { "false" }),
             ("NetworkAccessPointID", &origin.host),
             ("NetworkAccessPointTypeCode", "1"),
         ];
@@ -368,58 +404,5 @@ impl Xml {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-
-    fn origin() -> Origin {
-        Origin { ae_title: "TIDEGATE".to_owned(), host: "gateway".to_owned(), process_id: 7 }
-    }
-
-    fn message(event: AuditEvent) -> String {
-        xml(&AuditRecord { at: UNIX_EPOCH + Duration::from_millis(1_234), event, count: 1 }, &origin())
-    }
-
-    #[test]
-    fn a_transfer_names_both_ends_the_study_and_the_patient() {
-        let peer = AuditPeer {
-            address: "192.0.2.7:4711".parse().unwrap(),
-            calling_ae_title: "CT1".to_owned(),
-            certificate: String::new(),
-        };
-        let study = AuditStudy {
-            uid: "1.2.3".to_owned(),
-            patient_id: "P1".to_owned(),
-            sop_classes: vec![("1.2.840.10008.5.1.4.1.1.2".to_owned(), 5)],
-        };
-        let message = message(AuditEvent::Transferred { peer, study, refused: 2 });
-        for part in [
-            r#"EventActionCode="C" EventDateTime="1970-01-01T00:00:01.234Z" EventOutcomeIndicator="4""#,
-            r#"<EventID csd-code="110104" codeSystemName="DCM" originalText="DICOM Instances Transferred"/>"#,
-            r#"UserID="CT1" AlternativeUserID="AETITLES=CT1" UserIsRequestor="true" NetworkAccessPointID="192.0.2.7""#,
-            r#"<AuditSourceIdentification AuditSourceID="TIDEGATE@gateway">"#,
-            r#"ParticipantObjectID="1.2.3" ParticipantObjectTypeCode="2" ParticipantObjectTypeCodeRole="3""#,
-            r#"<ParticipantObjectDescription><SOPClass UID="1.2.840.10008.5.1.4.1.1.2" NumberOfInstances="5"/></Part"#,
-            r#"ParticipantObjectID="P1" ParticipantObjectTypeCode="1" ParticipantObjectTypeCodeRole="1""#,
-        ] {
-            assert!(message.contains(part), "{part} is not in {message}");
-        }
-    }
-
-    #[test]
-    fn a_peers_strings_cannot_end_an_element_or_a_line() {
-        let peer = AuditPeer {
-            address: "[::ffff:192.0.2.7]:1".parse().unwrap(),
-            calling_ae_title: "A\"/><x>\n\u{1b}[2J&".to_owned(),
-            certificate: "CN=<b>'".to_owned(),
-        };
-        let message = message(AuditEvent::Denied { peer, denial: Denial::Access(Some("r\n1".to_owned())) });
-        assert!(
-            !message.contains(['\n', '\u{1b}']) && !message.contains("<x>") && !message.contains("<b>"),
-            "{message}"
-        );
-        assert!(message.contains("UserID=\"A&quot;/&gt;&lt;x&gt;\u{fffd}\u{fffd}[2J&amp;\""), "{message}");
-        assert!(message.contains("NetworkAccessPointID=\"192.0.2.7\""));
-    }
-}
+#[path = "message_tests.rs"]
+mod tests;

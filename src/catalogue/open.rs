@@ -18,6 +18,7 @@ pub static DESIGN: Design = Design {
     },
     application_id: 0x5447_4341, // `TGCA`
     migrations: &MIGRATIONS,
+    views: include_str!("views-of-deliveries.sql"),
     probe: "SELECT (SELECT max(id) FROM instance), (SELECT min(id) FROM instance),
         (SELECT hex(max(uid)) FROM instance), (SELECT hex(min(uid)) FROM instance),
         (SELECT max(series) FROM instance), (SELECT min(series) FROM instance),

@@ -12,7 +12,8 @@ use tidegate_memory::profile::HeapStacks;
 
 use super::ask_error::{AskError, Found};
 use super::attempt::Attempt;
-use crate::admin::catalogue::model::{CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
+use crate::admin::catalogue::instance::Instances;
+use crate::admin::catalogue::model::{CatalogueState, Studies, StudyDetail, WorkAsked};
 use crate::admin::catalogue::search::StudySearch;
 use crate::admin::catalogue::state::CatalogueWork;
 use crate::admin::commitment::model::{CommitmentDetail, Commitments};

@@ -14,6 +14,7 @@ pub static DESIGN: Design = Design {
     },
     application_id: 0x5447_434F, // `TGCO`
     migrations: &MIGRATIONS,
+    views: "",
     probe: "SELECT (SELECT max(id) FROM request), (SELECT min(id) FROM request), (SELECT max(calling) FROM request),
         (SELECT min(next_ms) FROM request WHERE state < 2), (SELECT min(ended_ms) FROM request WHERE state > 1),
         (SELECT max(request) FROM reference), (SELECT min(request) FROM reference), (SELECT max(seq) FROM sqlite_sequence)",

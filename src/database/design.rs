@@ -23,6 +23,8 @@ pub struct Design {
     /// The steps from each version to the next: statements, and what fills the new tables from the old ones. The last makes the version of this
     /// program; none is ever changed.
     pub migrations: &'static [(&'static str, Fill)],
+    /// Statements that make the views which a file of this version lacks: `CREATE VIEW IF NOT EXISTS`. Views that come later need no version.
+    pub views: &'static str,
     /// One query that looks at the ends of each large tree: a cheap look for damage. What it does not see is met later, as an error of the statement
     /// that needs the page.
     pub probe: &'static str,

@@ -52,6 +52,7 @@ impl Design {
         );
         connection.execute_batch(&settings).map_err(&failed)?;
         self.migrate(&mut connection, version, path)?;
+        connection.execute_batch(self.views).map_err(&failed)?;
         connection.query_row(self.probe, [], |_| Ok(())).map_err(failed)?;
         Ok(connection)
     }

@@ -19,6 +19,7 @@ from pynetdicom.sop_class import CTImageStorage
 import corpus
 import peers
 import scu
+from archive import Archive
 from pki import Authority
 
 HEADER = re.compile("^<85>1 \\d{4}-\\d\\d-\\d\\dT[0-9:.]+Z \\S+ tidegate \\d+ DICOM\\+RFC3881 - \ufeff(<\\?xml.*)$", re.DOTALL)
@@ -214,3 +215,48 @@ def test_who_is_not_let_in_is_told_and_a_receiver_that_is_down_stops_no_images(s
     alert = messages[kinds(messages).index("110113/110126")]
     assert alert.find("ActiveParticipant").get("UserID") == 'MR"<1'
     assert alert.find("EventIdentification").get("EventOutcomeIndicator") == "8"
+
+
+def test_a_delivery_is_an_export(start_node, tmp_path):
+    """PS3.15 §A.5.3.3 and §A.5.3.7: one message at the begin, and one at the end, of each study on an association; this node is the source."""
+    log, configuration = tmp_path / "audit.log", tmp_path / "gateway.toml"
+    sample = corpus.sample("test_files/CT_small.dcm")
+    dataset = pydicom.dcmread(sample.path)
+    instances = []
+    for number in range(1, 4):
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.9.7.{number}"
+        instances.append(tmp_path / f"{number}.dcm")
+        dataset.save_as(instances[-1])
+    archive = Archive("ARCHIVE", {"1.2.826.0.1.3680043.9.7.2": 0xC000}).listen()
+    try:
+        configuration.write_text(f'[delivery]\nto = ["archive"]\n{archive.table("archive")}')
+        node = start_node(configuration, audit__sink=f"file:{log}")
+        peers.run("storescu", "-aet", "CT1", "-aec", "TIDEGATE", "127.0.0.1", node.port, *instances)
+        deadline = time.monotonic() + 30
+        while len(archive.asked) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        node.stop()
+    finally:
+        archive.close()
+    messages = [read(line) for line in log.read_text().splitlines()]
+    exports = [
+        (kind, message)
+        for kind, message in zip(kinds(messages), messages, strict=True)
+        if kind in ("110102", "110104") and message.find("ActiveParticipant").get("UserID") == "TIDEGATE"
+    ]
+    # There may have been two associations at one time.
+    assert sorted(kind for kind, _ in exports) in (["110102", "110104"], ["110102", "110102", "110104", "110104"])
+    taken = failed = 0
+    for kind, message in exports:
+        node_part, archive_part = message.findall("ActiveParticipant")
+        assert (node_part.get("UserIsRequestor"), node_part.find("RoleIDCode").get("csd-code")) == ("true", "110153")
+        assert (archive_part.get("UserID"), archive_part.get("NetworkAccessPointID")) == ("ARCHIVE", "127.0.0.1")
+        assert (archive_part.get("UserIsRequestor"), archive_part.find("RoleIDCode").get("csd-code")) == ("false", "110152")
+        objects = {entry.get("ParticipantObjectTypeCode"): entry for entry in message.findall("ParticipantObjectIdentification")}
+        assert objects["1"].get("ParticipantObjectID") == "1CT1"
+        assert objects["2"].get("ParticipantObjectID") == str(dataset.StudyInstanceUID)
+        if kind == "110104":
+            classes = objects["2"].findall("ParticipantObjectDescription/SOPClass")
+            taken += sum(int(one.get("NumberOfInstances")) for one in classes)
+            failed += message.find("EventIdentification").get("EventOutcomeIndicator") != "0"
+    assert (taken, failed) == (2, 1)

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     "src/admin/api.rs",
+    "src/admin/catalogue/instance.rs",
     "src/admin/catalogue/model.rs",
     "src/admin/commitment/health.rs",
     "src/admin/commitment/model.rs",

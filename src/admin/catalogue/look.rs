@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use tidegate_catalogue::{PackedUid, Reader};
 
-use super::model::{Instance, Instances, Studies, StudyDetail};
+use super::instance::{Instance, Instances};
+use super::model::{Studies, StudyDetail};
 use super::search::StudySearch;
 use crate::admin::look_error::LookError;
 
@@ -31,5 +32,9 @@ pub(crate) fn instances(reader: &mut Reader, uid: &str) -> Result<Option<Instanc
     // What is no UID is stored nowhere.
     let Ok(uid) = uid.parse::<PackedUid>() else { return Ok(None) };
     let instances: Vec<_> = reader.instances(&uid, MAX_FILES)?.into_iter().map(Instance::from).collect();
-    Ok((!instances.is_empty()).then_some(Instances { instances, catalogue: None }))
+    if instances.is_empty() {
+        return Ok(None);
+    }
+    let destinations = reader.destinations()?.into_iter().map(|row| row.name).collect();
+    Ok(Some(Instances { instances, destinations, catalogue: None }))
 }

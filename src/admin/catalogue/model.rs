@@ -2,11 +2,9 @@
 //! whoever shows them escapes them.
 
 use serde::{Deserialize, Serialize};
-use tidegate_catalogue::{
-    ArrivalRow, InstanceRow, Numbers, OriginRow, SeriesRow, State, Study as StudyFound, StudyRow,
-};
+use tidegate_catalogue::{ArrivalRow, Numbers, SeriesRow, Study as StudyFound, StudyRow};
 
-use crate::admin::outbox::model::StudyProgress;
+use crate::admin::outbox::model::{DeliverySums, StudyProgress};
 use crate::admin::time::rfc3339;
 
 /// A page of studies.
@@ -43,6 +41,8 @@ pub(crate) struct Study {
     pub(crate) gone: u64,
     pub(crate) first_received: String,
     pub(crate) last_received: String,
+    /// Its deliveries to all destinations together; absent if nothing of it was ever owed.
+    pub(crate) deliveries: Option<DeliverySums>,
 }
 
 /// A study with its series and its senders.
@@ -121,64 +121,6 @@ pub(crate) struct Arrival {
     pub(crate) files: u64,
     pub(crate) first_received: String,
     pub(crate) last_received: String,
-}
-
-/// The files of an instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Instances {
-    /// Those that are there first, then the latest first; at most a thousand.
-    pub(crate) instances: Vec<Instance>,
-    /// Absent if the file was read without a node.
-    pub(crate) catalogue: Option<CatalogueState>,
-}
-
-/// A file of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Instance {
-    pub(crate) sop_instance_uid: String,
-    pub(crate) sop_class_uid: String,
-    pub(crate) transfer_syntax_uid: String,
-    pub(crate) study_instance_uid: String,
-    pub(crate) series_instance_uid: String,
-    pub(crate) instance_number: Option<i64>,
-    /// Below the storage root.
-    pub(crate) path: String,
-    pub(crate) bytes: u64,
-    /// XXH3-128 in 32 hexadecimal digits, as `xxh128sum` prints it. Absent if it is not known.
-    pub(crate) digest: Option<String>,
-    pub(crate) state: Presence,
-    pub(crate) received: String,
-    /// Since when it is not there; absent while it is.
-    pub(crate) ended: Option<String>,
-    /// Absent if the file does not say who sent it.
-    pub(crate) origin: Option<Sender>,
-}
-
-/// Whether a file is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Presence {
-    /// It is.
-    Present,
-    /// It is not, and the node did not remove it.
-    Gone,
-    /// The node removed it.
-    Released,
-}
-
-/// The sender of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Sender {
-    pub(crate) calling_ae_title: String,
-    /// Without port. Absent for a file without a receipt.
-    pub(crate) address: Option<String>,
-    /// Absent if no access rule let it in.
-    pub(crate) rule: Option<String>,
-    /// Its number in the log. Absent for a file without a receipt.
-    pub(crate) association: Option<u32>,
 }
 
 /// The catalogue of the running node.
@@ -334,7 +276,8 @@ impl WorkProgress {
     }
 }
 
-fn rule(name: String) -> Option<String> {
+/// The rule of that name, if there was one.
+pub(super) fn rule(name: String) -> Option<String> {
     Some(name).filter(|name| !name.is_empty())
 }
 
@@ -356,6 +299,7 @@ impl From<StudyRow> for Study {
             gone: row.gone,
             first_received: rfc3339(row.first_ms),
             last_received: rfc3339(row.last_ms),
+            deliveries: row.deliveries.map(Into::into),
         }
     }
 }
@@ -414,37 +358,6 @@ impl From<ArrivalRow> for Arrival {
             rule: rule(origin.rule),
             association: origin.association,
             ..of_unknown
-        }
-    }
-}
-
-impl From<OriginRow> for Sender {
-    fn from(row: OriginRow) -> Self {
-        let OriginRow { calling_ae_title, address, rule: name, association } = row;
-        Self { calling_ae_title, address, rule: rule(name), association }
-    }
-}
-
-impl From<InstanceRow> for Instance {
-    fn from(row: InstanceRow) -> Self {
-        Self {
-            sop_instance_uid: row.sop_instance_uid.to_string(),
-            sop_class_uid: row.sop_class_uid,
-            transfer_syntax_uid: row.transfer_syntax_uid,
-            study_instance_uid: row.study_instance_uid,
-            series_instance_uid: row.series_instance_uid,
-            instance_number: row.instance_number,
-            path: row.path.to_string_lossy().into_owned(),
-            bytes: row.bytes,
-            digest: row.digest.map(|digest| format!("{digest:032x}")),
-            state: match row.state {
-                State::Present => Presence::Present,
-                State::Gone => Presence::Gone,
-                State::Released => Presence::Released,
-            },
-            received: rfc3339(row.received_ms),
-            ended: row.ended_ms.map(rfc3339),
-            origin: row.origin.map(Sender::from),
         }
     }
 }

@@ -7,8 +7,9 @@ use tidegate_actors::gauges::audit::{AuditQuery, Operator};
 use tidegate_actors::{CatalogueRequest, Observer};
 use tidegate_catalogue::{Reader, Remedy};
 
+use super::instance::Instances;
 use super::look;
-use super::model::{CatalogueCondition, CatalogueState, Instances, Studies, StudyDetail, WorkAsked};
+use super::model::{CatalogueCondition, CatalogueState, Studies, StudyDetail, WorkAsked};
 use super::search::{MAX_AUDITED, StudySearch};
 use super::state::{self, CatalogueWork};
 use crate::admin::look_error::{LookError, ReadError};

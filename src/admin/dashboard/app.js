@@ -2,6 +2,7 @@
 import { $, TokenRequired, age, ask, attempt, change, confirmed, health, notice, say, shown, state } from "./core.js";
 import * as commitments from "./commitments.js";
 import * as node from "./node.js";
+import * as outbox from "./outbox.js";
 import * as studies from "./studies.js";
 import * as study from "./study.js";
 
@@ -83,6 +84,7 @@ function show() {
     commitments.show(state.tick);
   }
   if (!$("studies").hidden) studies.heard();
+  if (!$("outbox").hidden) outbox.heard();
   if (!$("study").hidden) study.heard();
 }
 function header(status) {
@@ -107,24 +109,27 @@ $("drain").addEventListener("click", async () => {
 
 // Pages. What is searched for is not in the address: it may name a patient, and browsers keep addresses.
 
+// The links to pages, and what is a part of each.
+const LINKS = { "to-node": ["main"], "to-studies": ["studies", "study"], "to-outbox": ["outbox"] };
 function route() {
   if (stream.isClosed) return;
   const [, page, uid] = location.hash.split("/");
-  const name = page === "studies" ? (uid ? "study" : "studies") : "main";
-  state.page = { main: "", studies: "Studies · ", study: "Study · " }[name];
+  const name = page === "studies" ? (uid ? "study" : "studies") : page === "outbox" ? "outbox" : "main";
+  state.page = { main: "", studies: "Studies · ", study: "Study · ", outbox: "Outbox · " }[name];
   $("sign-in").hidden = true;
   studies.leave();
   for (const main of document.querySelectorAll("main")) main.hidden = main.id !== name;
-  for (const [link, isHere] of [["to-node", name === "main"], ["to-studies", name !== "main"]]) {
-    if (isHere) $(link).setAttribute("aria-current", "page"); else $(link).removeAttribute("aria-current");
+  for (const [link, names] of Object.entries(LINKS)) {
+    if (names.includes(name)) $(link).setAttribute("aria-current", "page"); else $(link).removeAttribute("aria-current");
   }
   if (name === "studies") studies.enter();
   if (name === "study") study.enter(uid); else study.leave();
+  if (name === "outbox") outbox.enter(uid); else outbox.leave();
   show();
 }
 window.addEventListener("hashchange", route);
 // The page whose sign-in is shown is entered again without a change of the address.
-for (const link of ["to-node", "to-studies"]) $(link).addEventListener("click", () => location.hash === $(link).hash && route());
+for (const link of Object.keys(LINKS)) $(link).addEventListener("click", () => location.hash === $(link).hash && route());
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest?.("input, select, textarea, dialog");
   if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey || !$("sign-in").hidden) return;

@@ -34,7 +34,7 @@ export function moment(iso) {
 }
 function tell(time) {
   const at = new Date(time.dateTime), now = new Date(state.tick?.status.now_unix_ms ?? Date.now()), since = now - at;
-  time.classList.toggle("fresh", since < 60000);
+  time.classList.toggle("fresh", since >= 0 && since < 60000);
   const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
   const text = since >= 0 && since < 60000 ? `${Math.floor(since / 1000)} s ago`
     : at.toDateString() === now.toDateString() ? `today ${clock}` : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
@@ -59,16 +59,16 @@ export function reliance(catalogue) {
 }
 
 // When to ask again: at once after something was entered, and now and then, since files that are gone are no event. A question that takes long is
-// asked less often.
-const PAUSE_MS = 1500, IDLE_MS = 10000;
+// asked less often. Deliveries are no event either: where one watches them, more often.
+const PAUSE_MS = 1500, MOVING_MS = 3000, IDLE_MS = 10000;
 export class Follower {
   heard = "";
   quietUntil = 0;
   idleUntil = 0;
-  answered(began) {
+  answered(began, isMoving = false) {
     const now = performance.now();
     this.quietUntil = now + Math.max(PAUSE_MS, 4 * (now - began));
-    this.idleUntil = now + Math.max(IDLE_MS, 20 * (now - began));
+    this.idleUntil = now + Math.max(isMoving ? MOVING_MS : IDLE_MS, 20 * (now - began));
   }
   isDue() {
     const catalogue = state.tick.status.catalogue, now = performance.now();

@@ -76,8 +76,10 @@ export async function ask(path, options = {}) {
   return answer;
 }
 export class TokenRequired extends Error {}
-export async function change(method, path) {
-  const answer = await ask(path, { method, headers: { "X-Tidegate": "1" } });
+export async function change(method, path, what = null) {
+  const content = what ? { body: JSON.stringify(what) } : {};
+  const headers = { "X-Tidegate": "1", ...(what ? { "Content-Type": "application/json" } : {}) };
+  const answer = await ask(path, { method, headers, ...content });
   if (!answer.ok) throw new Error((await answer.json()).error);
 }
 export function notice(text) { say("notice", text); $("notice").hidden = !text; }

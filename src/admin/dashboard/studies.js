@@ -137,6 +137,7 @@ function isFollowing() {
 function tell(nothing, isContiguous = true) {
   const rows = body.rows.length;
   $("studies-list").hidden = !rows;
+  $("studies-list").classList.toggle("no-deliveries", ![...list.rows.values()].some((own) => own.study.deliveries));
   say("no-studies", nothing);
   $("no-studies").hidden = Boolean(rows) || !nothing;
   $("more").hidden = !list.next;
@@ -179,6 +180,7 @@ function cells(study) {
   const sources = make("span", { title: study.calling_ae_titles.map(shown).join(", ") }, sender ? value(sender.trim()) : "–", ...(others.length ? [second(`and ${plural(others.length, "other")}`)] : []));
   const images = make("span", {}, make("span", { class: "count" }, count(study.files)), second(`${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`));
   if (study.gone) images.append(make("span", { class: "tag bad" }, `${count(study.gone)} gone`));
+  const { deliveries } = study;
   return [
     or("Study date", study.study_date, "date", date),
     or("Modality", study.modalities.join(" "), "modality"),
@@ -186,8 +188,17 @@ function cells(study) {
     or("Accession", study.accession_number, "accession"),
     cell("Files", images, "n images"),
     cell("Source", sources, sender ? "source" : "source none"),
+    cell("Delivered", deliveries ? delivered(deliveries) : "–", deliveries ? "n delivery" : "n delivery none"),
     cell("Received", moment(study.last_received), "n at"),
   ];
+}
+
+// To all destinations together: an instance counts once for each.
+function delivered({ waiting, retrying, sent, dead, delivered }) {
+  const owed = waiting + retrying + sent + dead, box = make("span", {}, owed ? `${count(delivered)} of ${count(owed + delivered)}` : delivered ? "all" : "–");
+  if (retrying) box.append(make("span", { class: "tag warn" }, `${count(retrying)} retrying`));
+  if (dead) box.append(make("span", { class: "tag bad" }, `${count(dead)} dead`));
+  return box;
 }
 
 // An instance is asked for by its UID when no study has it.
@@ -202,9 +213,17 @@ async function instance(signal) {
     make("span", { class: file.state === "present" ? "tag" : "tag bad" }, file.state),
     make("span", { class: "mono" }, shown(file.path)), ` ${bytes(file.bytes)}, received `, moment(file.received),
     ...(file.origin ? [" from ", value(file.origin.calling_ae_title.trim())] : []), " ",
+    ...file.deliveries.map(onItsWay),
     ...(file.study_instance_uid ? [make("a", { href: `#/studies/${encodeURIComponent(file.study_instance_uid)}` }, "its study")] : [])))]);
   say("no-studies", "No study has this UID.");
   $("found-instance").hidden = false;
+}
+
+function onItsWay({ destination, state, since, last_attempt, next_attempt, last_status, reason }) {
+  const kind = { delivered: "", dead: "bad", retrying: "warn" }[state] ?? "plain";
+  const why = reason || (last_status && state !== "delivered" ? `status ${last_status}` : "");
+  return second(`to ${shown(destination)}: `, make("span", { class: `tag ${kind}` }, shown(state)), " ", moment(last_attempt ?? since),
+    ...(next_attempt ? [", next at ", moment(next_attempt)] : []), why ? `: ${shown(why)}` : "");
 }
 
 // Each event of the node: the words for the catalogue, and the search again if something was entered.

@@ -5,7 +5,7 @@ import { Failure, Follower, called, date, lasted, moment, read, reliance, second
 // Rows of a table at most.
 const MAX_ROWS = 200;
 
-const own = { uid: null, abort: null, text: "", isAsking: false, follower: new Follower() };
+const own = { uid: null, abort: null, text: "", isAsking: false, isMoving: false, follower: new Follower() };
 
 async function load() {
   const { signal } = own.abort;
@@ -23,7 +23,7 @@ async function load() {
     nothing(isNoted ? "The study cannot be shown until then." : error instanceof Failure ? error.message : "The node does not respond. The page asks again when it does.");
   } finally {
     if (!signal.aborted) own.isAsking = false;
-    own.follower.answered(began);
+    own.follower.answered(began, own.isMoving);
   }
 }
 function nothing(why) {
@@ -32,10 +32,10 @@ function nothing(why) {
   put($("study-facts"), why ? fact("Study Instance UID", make("span", { class: "mono uid" }, shown(own.uid))) : []);
   say("study-nothing", why);
   $("study-nothing").hidden = !why;
-  for (const part of ["study-trouble", "study-series", "study-arrivals"]) $(part).hidden = true;
+  for (const part of ["study-trouble", "study-series", "study-deliveries", "study-arrivals"]) $(part).hidden = true;
 }
 
-function show({ study, series, arrivals, arrivals_total }) {
+function show({ study, series, deliveries, arrivals, arrivals_total }) {
   $("study-nothing").hidden = true;
   put($("study-title"), [value(called(study))]);
   const or = (text, as = value) => (text ? as(text) : "–");
@@ -47,6 +47,11 @@ function show({ study, series, arrivals, arrivals_total }) {
     ["Study Instance UID", make("span", { class: "mono uid" }, shown(study.study_instance_uid))],
   ].flatMap(([name, content]) => fact(name, content)));
   trouble(study, series);
+  own.isMoving = deliveries.some((one) => one.waiting + one.retrying + one.sent > 0);
+  $("study-deliveries").hidden = !deliveries.length;
+  $("study-owed").hidden = !deliveries.some((one) => one.waiting + one.retrying + one.sent + one.dead > 0);
+  $("study-owed").href = `#/outbox/${encodeURIComponent(study.study_instance_uid)}`;
+  put($("progress").tBodies[0], deliveries.map(progressRow));
   $("study-series").hidden = !series.length;
   say("series-count", shortened(series.length, study.series));
   put($("series").tBodies[0], series.slice(0, MAX_ROWS).map(seriesRow));
@@ -65,6 +70,8 @@ function trouble(study, series) {
   const inSeries = series.filter((each) => each.numbers.missing).length;
   if (missing) words.push(`${plural(missing, "Instance Number")} missing in ${plural(inSeries, "series", "series")}. Some devices skip numbers: a gap is a reason to ask the sender, and no proof of a loss.`);
   if (study.gone) words.push(`${plural(study.gone, "stored file")} gone: removed or moved by people or programs since ${study.gone === 1 ? "it was" : "they were"} acknowledged.`);
+  const dead = study.deliveries?.dead ?? 0;
+  if (dead) words.push(`${plural(dead, "delivery", "deliveries")} given up: a destination does not have what it should. The reasons are with what is owed.`);
   if (versions) words.push(`${plural(versions, "further version")} of instances that are stored already: resent with other content.`);
   put($("study-trouble"), words.map((text) => make("li", {}, text)));
   $("study-trouble").hidden = !words.length;
@@ -106,6 +113,14 @@ function seriesRow(series) {
     cell("Description", title, "wide lead"), cell("Files", images, "n"), cell("Size", bytes(series.bytes), "n"),
     cell("Instance Numbers", numberCell(series), "wide numbers"), cell("Last received", moment(series.last_received), "n wide"));
 }
+function progressRow({ destination, waiting, retrying, sent, dead, delivered }) {
+  const all = waiting + retrying + sent + dead + delivered;
+  const number = (label, n, kind = "") => cell(label, count(n), n ? `n ${kind}` : "n none");
+  const bar = make("meter", { min: 0, max: Math.max(all, 1), value: delivered, "aria-hidden": "true" });
+  return make("tr", {},
+    cell("Destination", shown(destination), "lead wide destination"), cell("Delivered", make("span", { class: "progress" }, `${count(delivered)} of ${count(all)}`, bar, ...(sent ? [second(`${count(sent)} sent, not committed there yet`)] : [])), "wide"),
+    number("Waiting", waiting), number("Retrying", retrying), number("Dead", dead, "attention"));
+}
 function arrivalRow(arrival) {
   const or = (text) => (text ? value(text) : "–");
   return make("tr", {},
@@ -133,7 +148,7 @@ export function enter(escaped) {
 }
 export function leave() {
   own.abort?.abort();
-  Object.assign(own, { isAsking: false, text: "", follower: new Follower() });
+  Object.assign(own, { isAsking: false, isMoving: false, text: "", follower: new Follower() });
 }
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("study").hidden && !$("confirm").open) location.hash = "#/studies";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tidegate_actors::Observer;
+use tidegate_actors::{DestinationPhase, DestinationState, Observer};
 use tidegate_catalogue::DestinationRow;
 
 use crate::admin::page::{BYTES, Page, SECONDS};
@@ -35,8 +35,37 @@ pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt
     gauges("outbox_paused", help, None, &|row| i64::from(row.is_paused))?;
     let help = "Instances that the destination has had, as the catalogue counts them";
     gauges("outbox_delivered", help, None, &|row| row.sums.delivered)?;
+    live(observer, page)
+}
+
+/// What the node does about each destination of its configuration, and has done since its start.
+fn live(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
     let states = observer.destinations();
-    let values = states.iter().map(|state| ([state.name.as_str()], u64::from(state.not_committing.is_some())));
     let help = "1 if the destination does not take requests for commitment, or does not report in time";
-    page.gauges_of("outbox_not_committing", help, None, &["destination"], values)
+    let values = states.iter().map(|state| ([state.name.as_str()], u64::from(state.not_committing.is_some())));
+    page.gauges_of("outbox_not_committing", help, None, &["destination"], values)?;
+    let help = "1 for what the node does about the destination";
+    let phases = states.iter().flat_map(|state| {
+        let is_now = |phase| u64::from(phase == state.phase.name());
+        DestinationPhase::NAMES.map(|phase| ([state.name.as_str(), phase], is_now(phase)))
+    });
+    page.gauges_of("outbox_phase", help, None, &["destination", "phase"], phases)?;
+    let help = "Open associations with the destination";
+    let connections = states.iter().map(|state| ([state.name.as_str()], state.connections));
+    page.gauges_of("outbox_associations", help, None, &["destination"], connections)?;
+    let help = "Attempts to deliver an instance, by what became of it";
+    let attempts = states.iter().flat_map(|state| {
+        let DestinationState { name, delivered, warned, retried, dead, .. } = state;
+        let outcomes = [
+            ("delivered", delivered.saturating_sub(*warned)),
+            ("warned", *warned),
+            ("retried", *retried),
+            ("dead", *dead),
+        ];
+        outcomes.map(|(outcome, count)| ([name.as_str(), outcome], count))
+    });
+    page.counters("outbox_attempts", help, None, &["destination", "outcome"], attempts)?;
+    let help = "Files that the destination has taken";
+    let bytes = states.iter().map(|state| ([state.name.as_str()], state.bytes));
+    page.counters("outbox_taken", help, BYTES, &["destination"], bytes)
 }

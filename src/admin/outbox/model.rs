@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tidegate_actors::{DestinationPhase, DestinationState};
-use tidegate_catalogue::{DeliveryRow, DeliveryState, DestinationRow, StudyDelivery};
+use tidegate_catalogue::{DeliveryRow, DeliveryState, DestinationRow, StudyDelivery, Sums};
 
 use crate::admin::time::{rfc3339, unix_ms};
 
@@ -125,6 +125,17 @@ pub(crate) struct OutboxChanged {
     pub(crate) is_done: bool,
 }
 
+/// The deliveries of a study to all of its destinations together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeliverySums {
+    pub(crate) waiting: u64,
+    pub(crate) retrying: u64,
+    pub(crate) sent: u64,
+    pub(crate) dead: u64,
+    pub(crate) delivered: u64,
+}
+
 /// The progress of a study to a destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,6 +229,18 @@ impl From<DeliveryRow> for Delivery {
             last_attempt: row.last_ms.map(rfc3339),
             last_status: row.status.map(|status| format!("{status:04X}")),
             last_error: row.why,
+        }
+    }
+}
+
+impl From<Sums> for DeliverySums {
+    fn from(sums: Sums) -> Self {
+        Self {
+            waiting: count(sums.waiting),
+            retrying: count(sums.retrying),
+            sent: count(sums.sent),
+            dead: count(sums.dead),
+            delivered: count(sums.delivered),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) const MAX_LIMIT: u32 = 500;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct OutboxSearch {
     pub(crate) destination: Option<String>,
-    /// `waiting`, `retrying` or `dead`; absent: all.
+    /// `waiting`, `retrying` or `dead`, or several with commas; absent: all.
     pub(crate) state: Option<String>,
     /// Study Instance UID.
     pub(crate) study: Option<String>,
@@ -65,7 +65,7 @@ pub(crate) struct Asked {
 /// A condition that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SearchError {
-    #[error("state must be waiting, retrying or dead")]
+    #[error("state must be waiting, retrying or dead, or several of them with commas")]
     State,
     #[error("limit must be 1 to {MAX_LIMIT}")]
     Limit,
@@ -84,25 +84,28 @@ pub(crate) enum SearchError {
 impl OutboxSearch {
     /// Its conditions for the audit, as a query string has them.
     pub(super) fn conditions(&self) -> String {
-        let state = self.state.as_deref().filter(|state| of_name(state).is_some());
+        let state = self.state.as_deref().filter(|state| of_names(state).is_some());
         state.map_or_else(String::new, |state| format!("state={state}"))
     }
 
     pub(crate) fn read(&self) -> Result<Asked, SearchError> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let state = given(&self.state).map(|state| of_name(&state).ok_or(SearchError::State)).transpose()?;
+        let states = given(&self.state).map(|state| of_names(&state).ok_or(SearchError::State)).transpose()?;
+        let states = states.unwrap_or_default();
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(SearchError::Limit);
         }
         let after = given(&self.after).map(|after| after.parse().map_err(|_| SearchError::After)).transpose()?;
         let (destination, study_uid) = (given(&self.destination), given(&self.study));
-        Ok(Asked { search: DeliverySearch { destination, state, study_uid }, after, limit })
+        Ok(Asked { search: DeliverySearch { destination, states, study_uid }, after, limit })
     }
 }
 
-fn of_name(name: &str) -> Option<DeliveryState> {
-    DeliveryState::ALL.into_iter().find(|state| state_name(*state) == name)
+/// The states of these names, with commas between them.
+fn of_names(names: &str) -> Option<Vec<DeliveryState>> {
+    let of_name = |name| DeliveryState::ALL.into_iter().find(|state| state_name(*state) == name);
+    names.split(',').map(of_name).collect()
 }
 
 impl OutboxOrder {
@@ -184,18 +187,19 @@ mod tests {
             search.read().map(drop)
         };
         assert_eq!(with(|search| search.state = Some("gone".to_owned())), Err(SearchError::State));
+        assert_eq!(with(|search| search.state = Some("dead,".to_owned())), Err(SearchError::State));
         assert_eq!(with(|search| search.limit = Some(501)), Err(SearchError::Limit));
         for after in ["1", "1.2.3.4.5.x", "1.2.3.4.5.6.7"] {
             let search = OutboxSearch { after: Some(after.to_owned()), ..OutboxSearch::default() };
             assert_eq!(search.read().map(drop), Err(SearchError::After), "{after}");
         }
         let search = OutboxSearch {
-            state: Some("dead".to_owned()),
+            state: Some("dead,retrying".to_owned()),
             after: Some("1.2.3.4.-5.6".to_owned()),
             ..OutboxSearch::default()
         };
         let Asked { search: read, after, limit } = search.read().unwrap();
-        assert_eq!((read.state, limit), (Some(DeliveryState::Dead), DEFAULT_LIMIT));
+        assert_eq!((&*read.states, limit), (&[DeliveryState::Dead, DeliveryState::Retrying][..], DEFAULT_LIMIT));
         assert_eq!(after.unwrap().to_string(), "1.2.3.4.-5.6");
     }
 }

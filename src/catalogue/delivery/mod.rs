@@ -130,6 +130,8 @@ pub struct Owed {
     pub digest: Option<u128>,
     /// (0020,000D); empty if there is none.
     pub study_uid: Arc<str>,
+    /// (0010,0020), if the catalogue keeps it.
+    pub patient_id: Option<Arc<str>>,
     /// Since when it is owed, in milliseconds since 1970.
     pub owed_ms: i64,
     /// Failed attempts so far.

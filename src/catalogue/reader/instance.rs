@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rusqlite::{OptionalExtension, Result, Row, params};
 
 use super::Reader;
+use super::progress::{self, InstanceDelivery};
 use super::study::{OriginRow, origin};
 use crate::batch::digest;
 use crate::place::path_of;
@@ -41,6 +42,8 @@ pub struct InstanceRow {
     pub state: State,
     /// Since when it is not.
     pub ended_ms: Option<i64>,
+    /// Its way to each destination, by name; only in answer to [`Reader::instances`].
+    pub deliveries: Vec<InstanceDelivery>,
 }
 
 /// A place in [`Reader::received_since`]; the default is its beginning.
@@ -85,6 +88,7 @@ impl InstanceRow {
             state: State::of(row.get(12)?),
             ended_ms: row.get(13)?,
             origin: origin(row, 14)?,
+            deliveries: Vec::new(),
         })
     }
 }
@@ -95,8 +99,13 @@ impl Reader {
         let sql = instances!("WHERE instance.uid = ?1 ORDER BY state, received_ms DESC LIMIT ?2");
         self.file.ask(|db| {
             let mut statement = db.prepare_cached(sql)?;
-            let rows = statement.query_map(params![uid.as_bytes(), limit], InstanceRow::read)?;
-            rows.collect()
+            let mut rows = statement.query(params![uid.as_bytes(), limit])?;
+            let mut files = Vec::new();
+            while let Some(row) = rows.next()? {
+                let deliveries = progress::of_instance(db, row.get(0)?)?;
+                files.push(InstanceRow { deliveries, ..InstanceRow::read(row)? });
+            }
+            Ok(files)
         })
     }
 

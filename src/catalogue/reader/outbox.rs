@@ -7,9 +7,7 @@ use tidegate_database::{Error, PackedUid};
 
 use super::Reader;
 use crate::batch::digest;
-use crate::delivery::{
-    DeliveryState, DestinationRow, Generation, Owed, OwedKey, Slot, Sums, content, destinations, notes,
-};
+use crate::delivery::{DeliveryState, DestinationRow, Generation, Owed, OwedKey, Slot, content, destinations, notes};
 use crate::place::path_of;
 
 /// A query of [`Owed`]. The columns of a delivery are looked up in the order of its key, and everything else by it.
@@ -18,8 +16,8 @@ macro_rules! owed {
         concat!(
             "SELECT delivery.destination, delivery.state, delivery.study, delivery.series, delivery.number, delivery.instance, attempts,
                 owed_ms, instance.uid, directory.path, instance.name, instance.bytes, digest, sop_class_uid,
-                transfer_syntax_uid, study.uid, calling_ae_title, delivery.due_ms, delivery.last_ms, delivery.status, delivery.why,
-                delivery.asked IS NOT NULL
+                transfer_syntax_uid, study.uid, calling_ae_title, patient_id, delivery.due_ms,
+                delivery.last_ms, delivery.status, delivery.why, delivery.asked IS NOT NULL
             FROM delivery CROSS JOIN instance ON instance.id = delivery.instance CROSS JOIN kind ON kind.id = instance.kind
             CROSS JOIN directory ON directory.id = instance.directory CROSS JOIN study ON study.id = delivery.study
             LEFT JOIN arrival ON arrival.id = instance.arrival LEFT JOIN source ON source.id = arrival.source ",
@@ -30,7 +28,7 @@ macro_rules! owed {
 
 /// Texts of the last row: those of the next one are mostly the same.
 #[derive(Default)]
-struct Last([Option<Arc<str>>; 4]);
+struct Last([Option<Arc<str>>; 5]);
 
 impl Last {
     fn text(&mut self, at: usize, text: &str) -> Arc<str> {
@@ -61,7 +59,8 @@ fn read(row: &Row<'_>, last: &mut Last) -> Result<Owed> {
         owed_ms: row.get(7)?,
         attempts,
         calling_ae_title: row.get_ref(16)?.as_str_or_null()?.map(|title| last.text(3, title)),
-        is_asked: row.get(21)?,
+        patient_id: row.get_ref(17)?.as_str_or_null()?.map(|id| last.text(4, id)),
+        is_asked: row.get(22)?,
     })
 }
 
@@ -191,8 +190,8 @@ pub struct DeliveryRow {
 pub struct DeliverySearch {
     /// To the destination of this name.
     pub destination: Option<String>,
-    /// In this state.
-    pub state: Option<DeliveryState>,
+    /// In one of these states; empty: in any.
+    pub states: Vec<DeliveryState>,
     /// Of the study with this Study Instance UID.
     pub study_uid: Option<String>,
 }
@@ -238,15 +237,6 @@ impl std::str::FromStr for DeliveryCursor {
     }
 }
 
-/// The progress of a study to a destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StudyDelivery {
-    /// The name of the destination.
-    pub destination: String,
-    /// What is owed, and what it has had.
-    pub sums: Sums,
-}
-
 impl Reader {
     /// The deliveries that fit, from behind `after`, at most `limit`.
     ///
@@ -259,31 +249,6 @@ impl Reader {
         limit: u32,
     ) -> std::result::Result<Deliveries, Error> {
         self.file.ask(|db| search_deliveries(db, search, after, limit))
-    }
-
-    /// How far the study with that UID has come to each of its destinations, by name.
-    ///
-    /// # Errors
-    /// Those of [`tidegate_database::Reader::ask`].
-    pub fn study_deliveries(&mut self, study_uid: &str) -> std::result::Result<Vec<StudyDelivery>, Error> {
-        let sql = "SELECT name, s.waiting, s.waiting_bytes, s.retrying, s.dead, s.delivered, s.sent
-            FROM study CROSS JOIN study_destination AS s ON s.study = study.id CROSS JOIN destination ON destination.id = s.destination
-            WHERE study.uid = ?1 ORDER BY name";
-        self.file.ask(|db| {
-            let mut statement = db.prepare_cached(sql)?;
-            let rows = statement.query_map([study_uid], |row| {
-                let sums = Sums {
-                    waiting: row.get(1)?,
-                    waiting_bytes: row.get(2)?,
-                    retrying: row.get(3)?,
-                    dead: row.get(4)?,
-                    delivered: row.get(5)?,
-                    sent: row.get(6)?,
-                };
-                Ok(StudyDelivery { destination: row.get(0)?, sums })
-            })?;
-            rows.collect()
-        })
     }
 }
 
@@ -314,7 +279,9 @@ fn search_deliveries(
         if search.destination.as_ref().is_some_and(|wanted| *wanted != name) {
             continue;
         }
-        for state in DeliveryState::ALL.into_iter().filter(|state| search.state.is_none_or(|wanted| wanted == *state)) {
+        for state in
+            DeliveryState::ALL.into_iter().filter(|state| search.states.is_empty() || search.states.contains(state))
+        {
             let place = match after {
                 Some(after) if (after.destination, after.state) > (id, state.number()) => continue,
                 Some(after) if (after.destination, after.state) == (id, state.number()) => after.place,
@@ -345,14 +312,14 @@ fn cursor(key: &OwedKey) -> DeliveryCursor {
 }
 
 fn read_for_people(row: &Row<'_>, last: &mut Last, destination: &str, state: DeliveryState) -> Result<DeliveryRow> {
-    let due_ms = Some(row.get(17)?).filter(|_| matches!(state, DeliveryState::Retrying | DeliveryState::Sent));
+    let due_ms = Some(row.get(18)?).filter(|_| matches!(state, DeliveryState::Retrying | DeliveryState::Sent));
     Ok(DeliveryRow {
         destination: destination.to_owned(),
         state,
         owed: read(row, last)?,
         due_ms,
-        last_ms: row.get(18)?,
-        status: row.get(19)?,
-        why: row.get(20)?,
+        last_ms: row.get(19)?,
+        status: row.get(20)?,
+        why: row.get(21)?,
     })
 }

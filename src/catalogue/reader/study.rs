@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::{Reader, counts};
+use super::{Reader, counts, progress};
+use crate::delivery::Sums;
 use crate::record::{SeriesValues, StudyValues};
 use tidegate_database::Error;
 
@@ -40,6 +41,8 @@ pub struct StudyRow {
     pub first_ms: i64,
     /// When its last instance was received.
     pub last_ms: i64,
+    /// Its deliveries, to all destinations together; `None`: nothing of it was ever owed.
+    pub deliveries: Option<Sums>,
 }
 
 /// A study with its series.
@@ -159,6 +162,7 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
     let (modalities, calling_ae_titles) = (texts(modalities)?, texts(titles)?);
     let sql = "SELECT uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description, first_ms, last_ms
         FROM study WHERE id = ?1";
+    let deliveries = progress::of_study(db, id)?;
     db.prepare_cached(sql)?.query_row([id], |row| {
         Ok(StudyRow {
             values: StudyValues {
@@ -178,6 +182,7 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
             instances,
             bytes,
             gone,
+            deliveries,
         })
     })
 }

@@ -2,12 +2,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tidegate_catalogue::{Catalogue, Origin, Reader, Record, SeriesValues, StudyValues};
+use tidegate_catalogue::{
+    Catalogue, Change, ChangeProgress, Choice, DeliveryNote, Origin, Outcome, Reader, Record, SeriesValues, StudyValues,
+};
 
 use super::text;
 use crate::admin::catalogue::look;
 use crate::admin::catalogue::model::{
-    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, Instances, Studies, StudyDetail, WorkProgress,
+    CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, Studies, StudyDetail, WorkProgress,
 };
 use crate::admin::catalogue::search::StudySearch;
 use crate::cli::table::COLUMNS;
@@ -191,7 +193,7 @@ fn an_association_for_each_instance_is_a_list_of_ranges() {
 fn an_instance_is_its_files() {
     let (_directory, mut catalogue, mut reader) = reader(&[record(1, 1)]);
     catalogue.mark_gone(&["1.2.1/1.2.1.1.dcm".into()], 1_790_000_100_000).unwrap();
-    let found: Instances = look::instances(&mut reader, "1.2.1.1").unwrap().unwrap();
+    let found = look::instances(&mut reader, "1.2.1.1").unwrap().unwrap();
     let text = text::instances(&found, COLUMNS);
     for line in [
         "file          1.2.1/1.2.1.1.dcm",
@@ -204,6 +206,50 @@ fn an_instance_is_its_files() {
     }
     assert_eq!(look::instances(&mut reader, "1.2.1.2").unwrap(), None);
     assert_eq!(look::instances(&mut reader, "../etc").unwrap(), None);
+}
+
+#[test]
+fn an_instance_says_how_far_it_has_come_to_each_destination() {
+    let names = ["archive", "cardio", "dose", "museum", "research"].map(str::to_owned);
+    let origin = Origin { destinations: names.to_vec(), ..Origin::clone(record(1, 1).origin.as_ref().unwrap()) };
+    let to_all = Record { origin: Some(Arc::new(origin)), ..record(1, 1) };
+    let (_directory, mut catalogue, mut reader) = reader(&[to_all, record(1, 2)]);
+    let at_ms = 1_790_000_100_000;
+    let why = || "status C000: cannot \u{1b} understand".to_owned();
+    for (name, outcome) in [
+        ("archive", Outcome::Delivered { status: 0xB000, why: Some("status B000".to_owned()) }),
+        ("cardio", Outcome::Retry { due_ms: at_ms + 60_000, counts: true, status: Some(0xC000), why: why() }),
+        ("dose", Outcome::Dead { status: Some(0xC000), why: why() }),
+    ] {
+        let (generation, id) = (reader.generation().unwrap(), reader.destination(name).unwrap().unwrap().id);
+        let key = reader.waiting(id, None, 1).unwrap()[0].key;
+        catalogue.note_deliveries(&[DeliveryNote { generation, key, outcome, at_ms }]).unwrap();
+    }
+    let mut progress = ChangeProgress::default();
+    catalogue.change_deliveries("museum", Change::Drop, &Choice::default(), &mut progress, at_ms).unwrap();
+    let found = look::instances(&mut reader, "1.2.1.1").unwrap().unwrap();
+    let text = text::instances(&found, 120);
+    for line in [
+        "to            archive: delivered at 2026-09-21 14:15:00: status B000",
+        "to            cardio: failed 1 time, tried again at 2026-09-21 14:16:00: status C000: cannot \\u{1b} understand",
+        "to            dose: DEAD, given up at 2026-09-21 14:15:00 after 1 attempt: status C000: cannot \\u{1b} understand",
+        "to            museum: dropped by an operator at 2026-09-21 14:15:00",
+        "to            research: waiting since 2026-09-21 14:13:20",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    let text = text::instances(&look::instances(&mut reader, "1.2.1.2").unwrap().unwrap(), 120);
+    assert_eq!(text.matches(": not owed\n").count(), 5, "{text}");
+    let listed = text::studies(&look::studies(&mut reader, &StudySearch::default()).unwrap(), 120);
+    assert!(listed.contains("not delivered: 1 waiting, 1 retrying, 1 DEAD\n"), "{listed}");
+    let text = text::study(&look::study(&mut reader, "1.2.1").unwrap().unwrap(), 120);
+    for line in [
+        "to            archive: 1 delivered",
+        "to            dose: 0 of 1 delivered, 1 DEAD",
+        "to            museum: 0 delivered",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
 }
 
 /// All texts with the longest values that they can have. The path of a file is not cut, and is a short one here.
@@ -226,6 +272,7 @@ pub(in crate::cli) fn widest() -> String {
                 address: ADDRESS.to_owned(),
                 rule: "the modalities of the north wing, by certificate".to_owned(),
                 association: u32::MAX - 2 * number as u32,
+                destinations: vec!["destination".repeat(3); usize::from(number == 0)],
                 ..Origin::default()
             };
             Record { origin: Some(Arc::new(origin)), ..record }

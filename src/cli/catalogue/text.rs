@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::admin::catalogue::instance::{Instance, InstanceDelivery, Instances, Presence};
 use crate::admin::catalogue::model::{
-    Arrival, CatalogueCondition, CatalogueState, Instance, InstanceNumbers, Instances, NamedDifference, Presence,
-    Series, Studies, Study, StudyDetail, WorkProgress,
+    Arrival, CatalogueCondition, CatalogueState, InstanceNumbers, NamedDifference, Series, Studies, Study, StudyDetail,
+    WorkProgress,
 };
-use crate::admin::outbox::model::StudyProgress;
+use crate::admin::outbox::model::{DeliverySums, StudyProgress};
 use crate::cli::look::TITLE_COLUMNS;
 use crate::cli::table::{Table, labelled, wrapped};
 use crate::cli::text::{age, count, cut, safe, size};
@@ -30,6 +31,9 @@ pub(super) fn studies(found: &Studies, width: usize) -> String {
         ]);
         let gone = if study.gone > 0 { format!("  {} gone", study.gone) } else { String::new() };
         table.line(format!("{}{gone}", uid(&study.study_instance_uid)));
+        if let Some(undelivered) = study.deliveries.and_then(undelivered) {
+            table.line(undelivered);
+        }
     }
     table.render(width)
 }
@@ -64,14 +68,27 @@ pub(super) fn study(found: &StudyDetail, width: usize) -> String {
     out
 }
 
+/// What of a study the destinations have not had; `None`: nothing.
+fn undelivered(sums: DeliverySums) -> Option<String> {
+    let DeliverySums { waiting, retrying, sent, dead, .. } = sums;
+    let owed = numbers([(waiting, "waiting"), (retrying, "retrying"), (sent, "not committed there"), (dead, "DEAD")]);
+    (!owed.is_empty()).then(|| format!("not delivered: {owed}"))
+}
+
+/// The numbers that are not 0, each with its word.
+fn numbers<const N: usize>(parts: [(u64, &str); N]) -> String {
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    parts.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
+}
+
 /// The progress to a destination.
 fn delivered(progress: &StudyProgress, width: usize) -> String {
     let StudyProgress { destination, waiting, retrying, sent, dead, delivered } = progress;
-    let parts =
-        [(*delivered, "delivered"), (*waiting, "waiting"), (*retrying, "retrying"), (*sent, "sent"), (*dead, "DEAD")];
-    let parts = parts.into_iter().filter(|(number, what)| *number > 0 || *what == "delivered");
-    let text = parts.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ");
-    labelled("to", &format!("{}: {text}", safe(destination)), width)
+    let owed = numbers([(*waiting, "waiting"), (*retrying, "retrying"), (*sent, "sent"), (*dead, "DEAD")]);
+    let of =
+        if owed.is_empty() { String::new() } else { format!(" of {}", delivered + waiting + retrying + sent + dead) };
+    let text = [format!("{delivered}{of} delivered"), owed].into_iter().filter(|part| !part.is_empty());
+    labelled("to", &format!("{}: {}", safe(destination), text.collect::<Vec<_>>().join(", ")), width)
 }
 
 fn headline(study: &Study, width: usize) -> String {
@@ -227,7 +244,8 @@ fn left_out(out: &mut String, total: u64, shown: usize, what: &str) {
 
 /// The files of an instance.
 pub(super) fn instances(found: &Instances, width: usize) -> String {
-    found.instances.iter().map(|file| instance(file, width)).collect::<Vec<_>>().join("\n")
+    let text = |file| format!("{}{}", instance(file, width), way(file, &found.destinations, width));
+    found.instances.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
 fn instance(file: &Instance, width: usize) -> String {
@@ -265,6 +283,35 @@ fn instance(file: &Instance, width: usize) -> String {
     // The path is copied from here.
     labelled("file", &safe(&file.path), usize::MAX)
         + &lines.iter().map(|(label, value)| labelled(label, value, width)).collect::<String>()
+}
+
+/// How far a file has come to each destination. Those that are not owed it are named if it is there, since the question may be why.
+fn way(file: &Instance, destinations: &[String], width: usize) -> String {
+    let known = file.deliveries.iter().map(|way| (way.destination.as_str(), progress(way)));
+    let is_known = |name: &&String| file.deliveries.iter().any(|way| way.destination == **name);
+    let is_present = file.state == Presence::Present;
+    let others = destinations.iter().filter(|name| is_present && !is_known(name));
+    let others = others.map(|name| (name.as_str(), "not owed".to_owned()));
+    known.chain(others).map(|(name, text)| labelled("to", &format!("{}: {text}", safe(name)), width)).collect()
+}
+
+fn progress(way: &InstanceDelivery) -> String {
+    let status = way.last_status.as_ref().map(|status| format!("status {}", safe(status)));
+    let reason = way.reason.as_deref().map(safe);
+    // The reason begins with the status, if there was one.
+    let why = reason.or(status).map(|why| format!(": {why}")).unwrap_or_default();
+    let at = |at: &Option<String>| at.as_deref().map(second).unwrap_or_default();
+    match way.state.as_str() {
+        "waiting" => format!("waiting since {}", second(&way.since)),
+        "retrying" => {
+            format!("failed {}, tried again at {}{why}", count(way.attempts.into(), "time"), at(&way.next_attempt))
+        }
+        "dead" => {
+            format!("DEAD, given up at {} after {}{why}", at(&way.last_attempt), count(way.attempts.into(), "attempt"))
+        }
+        "dropped" => format!("dropped by an operator at {}", second(&way.since)),
+        state => format!("{} at {}{why}", safe(state), second(&way.since)),
+    }
 }
 
 /// The state of the catalogue.

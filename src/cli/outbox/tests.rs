@@ -129,6 +129,10 @@ fn a_destination_says_what_the_node_does_about_it() {
     let text = said("sending", 1 << 20);
     assert!(text.contains("sending 1.0 MiB/s over 2 associations, 34m 8s left at this rate"), "{text}");
     assert!(said("sending", 0).contains("over 2 associations\n"));
+    let mut last = fixture.destinations();
+    (last.destinations[0].live, last.destinations[0].waiting_bytes) = (Some(live("sending", 1 << 20)), 0);
+    let text = text::destinations(&last, 200);
+    assert!(text.contains("over 2 associations\n"), "no time is left when nothing waits: {text}");
     let text = said("down", 0);
     assert!(text.contains("DOWN since 2025-11-29 19:30, next call at 2025-11-29 19:36: cannot connect"), "{text}");
     assert!(!text.contains('\u{1b}'));

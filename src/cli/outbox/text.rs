@@ -57,7 +57,9 @@ fn doing(live: &Doing, waiting_bytes: u64) -> Option<String> {
     let why = live.last_error.as_deref().map(|why| cut(&safe(why), WHY_COLUMNS)).unwrap_or_default();
     match live.phase.as_str() {
         "sending" => {
-            let left = waiting_bytes.checked_div(live.bytes_per_s).map(Duration::from_secs);
+            // Without anything that waits, the last answers are awaited.
+            let left =
+                waiting_bytes.checked_div(live.bytes_per_s).filter(|_| waiting_bytes > 0).map(Duration::from_secs);
             let left = left.map(|left| format!(", {} left at this rate", humantime::format_duration(left)));
             let associations = count(live.connections, "association");
             Some(format!("sending {}/s over {associations}{}", size(live.bytes_per_s), left.unwrap_or_default()))
@@ -95,7 +97,9 @@ pub(super) fn deliveries(found: &Outbox, width: usize) -> String {
 /// What failed last, and what comes next.
 fn failure(row: &Delivery) -> Option<String> {
     let why = row.last_error.as_ref()?;
-    let status = row.last_status.as_ref().map(|status| format!("{} ", safe(status))).unwrap_or_default();
+    // What a peer answered begins with it.
+    let status = row.last_status.as_ref().filter(|_| !why.starts_with("status "));
+    let status = status.map(|status| format!("{} ", safe(status))).unwrap_or_default();
     let next = row.next_attempt.as_ref().map(|at| format!(", next at {}", moment(at))).unwrap_or_default();
     Some(format!("{status}{}{next}", safe(why)))
 }

@@ -87,7 +87,7 @@ fn operators_and_other_content_find_what_was_sent() {
     fixture.settle("a", &SENT);
     let sent = fixture.sent(100);
     fixture.note_all(&sent, &asked(1, 9_000_000));
-    let search = DeliverySearch { state: Some(DeliveryState::Sent), ..DeliverySearch::default() };
+    let search = DeliverySearch { states: vec![DeliveryState::Sent], ..DeliverySearch::default() };
     let found = fixture.reader().deliveries(&search, None, 2).unwrap();
     let next = fixture.reader().deliveries(&search, found.next, 2).unwrap();
     let is_due = |row: &DeliveryRow| row.due_ms == Some(9_000_000);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tidegate_catalogue::catch_up::{CatchUp, Depth};
 use tidegate_catalogue::{
-    Again, Catalogue, Change, ChangeProgress, Choice, DeliveryNote, DestinationRow, FILE_IS_GONE, Generation, News,
-    Origin, Outcome, Owed, Reader, Record, Sums,
+    Again, Catalogue, Change, ChangeProgress, Choice, DeliveryNote, DeliveryState, DestinationRow, FILE_IS_GONE,
+    Generation, InstanceProgress, News, Origin, Outcome, Owed, Reader, Record, Search, Sums,
 };
 
 use super::support::{Fixture, Model, directory, path_in, record};
@@ -74,6 +74,41 @@ impl Fixture {
         }
         progress.changed
     }
+}
+
+#[test]
+fn an_instance_knows_its_way_to_each_destination() {
+    let mut fixture = Fixture::new();
+    fixture.catalogue.enter(&[record_to(1, 1, 1, &["a", "b", "c", "d", "e"]), record_to(1, 1, 2, &[])]).unwrap();
+    fixture.settle("b", &retry(8_000_000, true));
+    fixture.settle("c", &dead());
+    fixture.settle("d", &DELIVERED);
+    fixture.change("e", Change::Drop, &Choice::default());
+    let mut reader = fixture.reader();
+    let files = reader.instances(&record(1, 1, 1).sop_instance_uid, 9).unwrap();
+    let owed = |state, attempts, due_ms, last_ms| InstanceProgress::Owed {
+        state,
+        since_ms: 1_001_001,
+        attempts,
+        due_ms,
+        last_ms,
+    };
+    let ways: Vec<_> = files[0].deliveries.iter().map(|way| (&*way.destination, way.progress, way.status)).collect();
+    assert_eq!(
+        ways,
+        [
+            ("a", owed(DeliveryState::Waiting, 0, None, None), None),
+            ("b", owed(DeliveryState::Retrying, 1, Some(8_000_000), Some(5_000_000)), Some(0xA700)),
+            ("c", owed(DeliveryState::Dead, 1, None, Some(5_000_000)), Some(0xC000)),
+            ("d", InstanceProgress::Delivered { at_ms: 5_000_000 }, Some(0)),
+            ("e", InstanceProgress::Dropped { at_ms: 7_000_000 }, None),
+        ]
+    );
+    assert_eq!(files[0].deliveries[2].why.as_deref(), Some("cannot understand"));
+    assert_eq!(reader.instances(&record(1, 1, 2).sop_instance_uid, 9).unwrap()[0].deliveries, []);
+    let page = reader.studies(&Search::default(), None, 9).unwrap();
+    let sums = Sums { waiting: 1, waiting_bytes: 2000, retrying: 1, dead: 1, delivered: 1, sent: 0 };
+    assert_eq!(page.studies[0].deliveries, Some(sums));
 }
 
 #[test]
