@@ -1,7 +1,11 @@
 //! Delivery: what a node has acknowledged reaches its destinations, whatever these do meanwhile.
 
 mod faults;
+#[cfg(feature = "test-faults")]
+mod finder;
 mod limits;
+#[cfg(feature = "test-faults")]
+mod reconciling;
 #[cfg(feature = "test-faults")]
 mod retention;
 mod scp;
