@@ -160,6 +160,9 @@ impl<D: Disk> CatalogueActor<D> {
         let (is_batch_due, is_step_due) = (is_due(self.batch_due(now)), is_due(self.keeper.works.due(now)));
         if is_batch_due {
             self.keeper.enter();
+            if let Some(retention) = self.retention.as_mut().filter(|_| self.keeper.is_open()) {
+                retention.note_entered(&mut self.keeper);
+            }
         }
         // After a failure, everything waits.
         if self.shared.orders.wait() && self.keeper.retry_at().is_none() && self.keeper.is_open() {

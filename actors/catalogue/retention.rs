@@ -49,6 +49,8 @@ pub(super) struct Retention {
     env: Env,
     sweep: Sweep,
     due_at: Instant,
+    /// The next step is the next look at all studies.
+    is_resting: bool,
     /// There were too many bytes, and the low water is not reached.
     is_freeing: bool,
     /// There are too many bytes, and no file may go.
@@ -67,7 +69,7 @@ struct Reserved {
 impl Retention {
     pub(super) fn new(env: Env) -> Self {
         let (sweep, due_at) = (Sweep::default(), Instant::now());
-        Self { env, sweep, due_at, is_freeing: false, is_blocked: false, files: 0, bytes: 0 }
+        Self { env, sweep, due_at, is_resting: false, is_freeing: false, is_blocked: false, files: 0, bytes: 0 }
     }
 
     /// When the next step is due.
@@ -93,7 +95,19 @@ impl Retention {
                 None => AGAIN,
             }
         };
+        self.is_resting = pause == INTERVAL;
         self.due_at = Instant::now() + pause;
+    }
+
+    /// Instances were entered. If they have led beyond the limit, the next look is due: a node that receives a gigabyte a second had 60 more by then.
+    /// While nothing may go, it waits for the next one.
+    pub(super) fn note_entered<D: Disk>(&mut self, keeper: &mut Keeper<D>) {
+        let Some(max_bytes) = (self.env.settings)().max_bytes.filter(|_| self.is_resting && !self.is_blocked) else {
+            return;
+        };
+        if keeper.attempt(|file, _| file.stored_bytes()).is_some_and(|stored_bytes| stored_bytes > max_bytes) {
+            (self.due_at, self.is_resting) = (Instant::now(), false);
+        }
     }
 
     /// Removes the next page. `Some(false)`: nothing is left to do; `None`: it cannot be done now.

@@ -60,6 +60,8 @@ pub(super) struct Association {
     pub(super) exports: Exports,
     /// The peer has judged an instance on it.
     pub(super) has_served: bool,
+    /// An answer on it was late: it ends with what is outstanding.
+    pub(super) is_late: bool,
     pub(super) is_mid_pdu: bool,
     pub(super) buffer: Vec<u8>,
     pub(super) _lease: MemoryLease,
@@ -162,10 +164,15 @@ impl Association {
                 continue;
             };
             let deadline = sent + fixed::answer_timeout();
+            let late_at =
+                first.zip(self.hub.borrow().late_after()).filter(|_| !self.is_late).map(|(sent, after)| sent + after);
             tokio::select! {
                 read = self.call.read(AWAITED) => read?,
                 status = self.asking.replied() => self.reply(status).await?,
                 _ = changed.changed(), if has_room && !drains => {}
+                () = sleep_until(late_at.unwrap_or(deadline)), if late_at.is_some_and(|late_at| late_at < deadline) => {
+                    self.give_way();
+                }
                 () = sleep_until(deadline) => {
                     self.call.abort().await;
                     return Err(CallError::Silent(AWAITED));
@@ -201,6 +208,14 @@ impl Association {
         }
     }
 
+    /// The answer is late: another association serves the rest.
+    fn give_way(&mut self) {
+        self.is_late = true;
+        let mut hub = self.hub.borrow_mut();
+        hub.late += 1;
+        hub.child.notify_one();
+    }
+
     /// Reads what has come, without waiting.
     fn look_at_input(&mut self) -> Result<(), CallError> {
         if self.window > 1 { self.call.read(AWAITED).now_or_never().unwrap_or(Ok(())) } else { Ok(()) }
@@ -211,9 +226,10 @@ impl Association {
         self.asking.awaited.is_none() && self.hub.borrow().committing.is_ready() && self.may_begin()
     }
 
-    /// Whether another instance may be begun, apart from the window. Nothing is, beside a repetition.
+    /// Whether another instance may be begun, apart from the window. Nothing is, beside a repetition or a late answer.
     fn may_begin(&self) -> bool {
-        !self.outstanding.front().is_some_and(|one| one.task.is_repetition)
+        !self.is_late
+            && !self.outstanding.front().is_some_and(|one| one.task.is_repetition)
             && self.hub.borrow().may_begin(self.epoch, self.has_probed)
     }
 
@@ -237,12 +253,15 @@ impl Association {
             return;
         }
         let position = self.outstanding.iter().position(|one| one.message_id == response.message_id);
-        let Some(Outstanding { task, .. }) = position.and_then(|position| self.outstanding.remove(position)) else {
+        let Some(Outstanding { task, sent, .. }) = position.and_then(|position| self.outstanding.remove(position))
+        else {
             return;
         };
         self.has_served = true;
         self.exports.count(&task.owed, is_delivered(response.status));
-        self.hub.borrow_mut().settle(task, Attempt::Answered(response));
+        let mut hub = self.hub.borrow_mut();
+        hub.note_answer(sent.elapsed());
+        hub.settle(task, Attempt::Answered(response));
     }
 
     /// Sends an instance, or settles why it is not sent. False: the association is of no use any more.

@@ -22,6 +22,8 @@ use crate::node::settings::DestinationSettings;
 
 /// A destination that has no room for another association is asked for one again after so long.
 const FEWER_FOR: Duration = Duration::from_secs(60);
+/// An answer is late after so long, and after four times as long as answers take; PS3.7 sets no time.
+const LATE: Duration = Duration::from_millis(750);
 /// A destination that has judged an instance within this time is taken to work.
 const OF_LATE: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,10 @@ pub(super) struct Hub {
     /// Associations that are being opened, and those that are open.
     pub(super) opening: usize,
     pub(super) established: usize,
+    /// Associations of `established` that wait for a late answer, and begin nothing any more.
+    pub(super) late: usize,
+    /// How long answers take, smoothed.
+    usual: Duration,
     /// When the destination judged an instance last.
     pub(super) served: Option<Instant>,
     /// Fewer associations than the settings allow, until then: the destination has a limit of its own.
@@ -87,6 +93,8 @@ impl Hub {
             idle: 0,
             opening: 0,
             established: 0,
+            late: 0,
+            usual: Duration::ZERO,
             served: None,
             fewer: None,
             changed: watch::Sender::new(0),
@@ -145,11 +153,23 @@ impl Hub {
         }
     }
 
-    /// Associations that may be open at a moment.
+    /// An answer has come after so long.
+    pub(super) fn note_answer(&mut self, took: Duration) {
+        self.usual = if self.usual.is_zero() { took } else { (self.usual * 7 + took) / 8 };
+    }
+
+    /// After how long an answer is late; `None`: the destination is down.
+    pub(super) fn late_after(&self) -> Option<Duration> {
+        self.breaker.down().is_none().then(|| LATE.max(self.usual * 4))
+    }
+
+    /// Associations that may be open at a moment. One that waits for a late answer does not count, or an instance that is never answered would hold
+    /// the queue of a destination with one connection for the whole answer timeout, at each attempt. There are never more than twice as many as
+    /// configured, and no more than the destination has room for.
     pub(super) fn most_connections(&self, configured: usize, now: Instant) -> usize {
         match self.fewer {
             Some((most, until)) if now < until => configured.min(most),
-            _ => configured,
+            _ => configured + self.late.min(configured),
         }
     }
 

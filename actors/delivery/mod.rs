@@ -12,6 +12,7 @@
 //! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
 //! | [`breaker`], [`backoff`] | a destination that fails as a whole is probed; waits that grow |
 //! | [`bandwidth`], [`hours`] | how much is sent, and when |
+//! | [`inquiry`] | what a destination has, asked by a command |
 //! | [`shared`], [`figures`], [`state`] | what operators see of it |
 //!
 //! Invariants: an outcome is noted after the answer of the destination, and what is not noted is sent again. What waits is in the catalogue: of any
@@ -29,6 +30,7 @@ mod export;
 mod figures;
 mod hours;
 mod hub;
+pub mod inquiry;
 mod opening;
 mod outcome;
 mod plan;

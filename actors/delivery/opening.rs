@@ -61,7 +61,9 @@ pub(super) async fn run(env: Env) -> usize {
         Ok(mut association) => {
             hub.borrow_mut().established += 1;
             association.live().await;
-            hub.borrow_mut().established -= 1;
+            let mut hub = hub.borrow_mut();
+            hub.established -= 1;
+            hub.late -= usize::from(association.is_late);
         }
         Err(error) => not_opened(&mut hub.borrow_mut(), error),
     }
@@ -157,6 +159,7 @@ async fn open(env: &Env) -> Result<Association, NotOpened> {
         outstanding: VecDeque::new(),
         exports,
         has_served: false,
+        is_late: false,
         is_mid_pdu: false,
         buffer: vec![0; BUFFER_BYTES],
         _lease: lease,

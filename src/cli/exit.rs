@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     GaveUp,
     /// 4: no node answered, so its state is unknown.
     Unanswered,
+    /// 5: a destination did not answer what it was asked, so what it has is unknown.
+    NotTold,
 }
 
 impl From<Exit> for ExitCode {
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Misused => Self::from(2),
             Exit::GaveUp => Self::from(3),
             Exit::Unanswered => Self::from(4),
+            Exit::NotTold => Self::from(5),
         }
     }
 }

@@ -78,7 +78,7 @@ A running node reloads its configuration on SIGHUP, and writes a flight record o
 
 Exit codes: 0 stopped on request, or the command succeeded; 1 failed to start or to run, not ready, damage found; 2 usage \
 or configuration error; 3 gave up: parts of the node died or hung more often than [supervision] allows (see the log); \
-4 no node answered the command.
+4 no node answered the command; 5 a destination did not say what it has.
 
 Try it:
   tidegate --storage ./data

@@ -17,6 +17,7 @@
 //! | [`association`] | the acceptor: the state machine that combines them |
 //! | [`requestor`] | the requestor: the proposal, the peer's answer to it, and the same state machine from the other side |
 //! | [`commitment`] | the datasets of storage commitment, read and written as streams |
+//! | [`query`] | the identifiers of a C-FIND |
 //!
 //! Five private modules lie between the bytes and the two sides: `framing` (headers, and PDUs out), `deframer` (cuts the byte stream
 //! into PDUs and PDVs without copying), `message` (joins PDVs to messages), `sending` (cuts messages into PDVs) and `exchange` (what both
@@ -32,6 +33,7 @@ mod framing;
 mod message;
 pub mod negotiation;
 pub mod proxy;
+pub mod query;
 pub mod registry;
 pub mod requestor;
 mod sending;

@@ -12,6 +12,9 @@ pub const STORAGE_COMMITMENT: &str = "1.2.840.10008.1.20.1";
 /// The well-known SOP instance of [`STORAGE_COMMITMENT`] (PS3.4 §J.3.5).
 pub const STORAGE_COMMITMENT_INSTANCE: &str = "1.2.840.10008.1.20.1.1";
 
+/// Study Root Query/Retrieve Information Model, FIND (PS3.4 §C.6.2.1).
+pub const STUDY_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
+
 /// Implicit VR little endian (PS3.5 §A.1).
 pub const IMPLICIT_VR_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 

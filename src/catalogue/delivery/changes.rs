@@ -16,7 +16,8 @@ const STEP_ROWS: usize = 1024;
 /// What is done to deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// Instances that are there are owed which the destination is not owed and has not had; dropped ones, too.
+    /// Instances that are there are owed which the destination is not owed and has not had; dropped ones, too. Those whose study or SOP Instance UID
+    /// is chosen are owed again even if it has had them.
     Add,
     /// Failed ones wait again, with no attempts behind them; the commitment of sent ones is asked for at once.
     Retry,
@@ -218,9 +219,10 @@ impl Step<'_> {
 
     fn add(&self, batch: &mut Batch<'_>, progress: &mut ChangeProgress) -> Result<()> {
         let rows = self.present(batch.db(), progress)?;
+        // An archive that has lost a study gets it again; a span of time only adds what is wanting.
+        let is_named = self.choice.study_uid.is_some() || self.choice.sop_instance_uid.is_some();
         for seen in rows.iter().filter(|seen| self.choice.means(seen)) {
-            let sql = "DELETE FROM delivered WHERE instance = ?1 AND destination = ?2 AND status IS NULL";
-            batch.db().prepare_cached(sql)?.execute((seen.slot.instance, self.destination))?;
+            batch.duties.disown(self.destination, seen.item(), is_named)?;
             progress.changed += batch.duties.owe(&[self.destination], seen.item(), self.at_ms)?;
         }
         Ok(())

@@ -169,6 +169,17 @@ impl<'a> Duties<'a> {
         Ok(added)
     }
 
+    /// A destination has not had the instance after all: what was dropped, and with `is_delivered` what was delivered.
+    pub(super) fn disown(&mut self, destination: i64, item: Item, is_delivered: bool) -> Result<()> {
+        let instance = item.slot.instance;
+        let had = self.had(instance)?.into_iter().find(|(had, _)| *had == destination);
+        let Some((_, is_dropped)) = had.filter(|(_, is_dropped)| *is_dropped || is_delivered) else { return Ok(()) };
+        let sql = "DELETE FROM delivered WHERE instance = ?1 AND destination = ?2";
+        self.db.prepare_cached(sql)?.execute((instance, destination))?;
+        self.count_delivered(destination, item.slot.study, -i64::from(!is_dropped));
+        Ok(())
+    }
+
     /// A file has other content: it is owed anew to the destinations, and to those that it owed the former content.
     pub(crate) fn owe_anew(&mut self, destinations: &[i64], former: Item, item: Item, owed_ms: i64) -> Result<()> {
         let mut destinations = destinations.to_vec();

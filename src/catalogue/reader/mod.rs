@@ -1,6 +1,7 @@
 //! Readers: the questions that people ask. Each has a connection of its own and never waits for the writer.
 
 mod condition;
+mod had;
 mod ids;
 mod instance;
 mod outbox;
@@ -19,6 +20,7 @@ use crate::batch::find;
 use crate::catalogue::{Gap, ROOT};
 use crate::open::DESIGN;
 use crate::record::State;
+pub use had::{HadInstance, HadStudy};
 pub use instance::{InstanceRow, Place};
 pub use outbox::{Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, NotADelivery};
 pub use progress::{InstanceDelivery, InstanceProgress, StudyDelivery};

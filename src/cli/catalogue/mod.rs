@@ -1,5 +1,6 @@
 //! `tidegate studies`, `study`, `instance` and `catalogue`: what is stored, asked of the running node, and without one of the file.
 
+mod at_destination;
 mod reconcile;
 pub(super) mod source;
 #[cfg(test)]

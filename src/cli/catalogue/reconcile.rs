@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use tidegate_catalogue::{Error, Reader, Reconciled};
 
-use super::{text, work};
+use super::{at_destination, text, work};
 use crate::admin::catalogue::model::WorkProgress;
 use crate::admin::catalogue::state::CatalogueWork;
 use crate::cli::Exit;
@@ -19,12 +19,25 @@ use crate::cli::text::{count, safe};
 It compares the catalogue with the list of stored files, as `tidegate catalogue check` does, and looks for each stored instance whether \
 every destination that it was received for has it, or is owed it. What waits or is tried again is no difference; what is dead is one.
 
-Exit codes: 0 nothing differs, 1 something differs or cannot be looked at, 2 usage or configuration error, 4 no node answered.
+With --destination, it asks that destination by C-FIND which instances it has of each study that was delivered there, and names those that \
+are missing there, and those that are not known here. It does so with and without a running node, and changes nothing.
 
-  tidegate reconcile --json")]
+Exit codes: 0 nothing differs, 1 something differs or cannot be looked at, 2 usage or configuration error, 4 no node answered, 5 the \
+destination did not answer all that it was asked.
+
+  tidegate reconcile --json
+  tidegate reconcile --destination archive
+  tidegate reconcile --destination archive --study 1.2.3
+  tidegate outbox add --destination archive --instance 1.2.3.4   deliver what is missing again")]
 pub(in crate::cli) struct ReconcileArgs {
     #[command(flatten)]
     reach: Reach,
+    /// Ask this destination what it has of what was delivered there
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// Only of this Study Instance UID
+    #[arg(long, value_name = "UID", requires = "destination")]
+    study: Option<String>,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -64,12 +77,15 @@ struct NotDelivered {
 }
 
 pub(in crate::cli) fn reconcile(args: ReconcileArgs) -> Exit {
-    let ReconcileArgs { reach, json } = args;
+    let ReconcileArgs { reach, destination, study, json } = args;
     if !reach.is_of_a_root() {
         output::complain(
             "the file of the catalogue is read beside the node: give --config or --storage, and not --socket",
         );
         return Exit::Misused;
+    }
+    if let Some(destination) = destination {
+        return at_destination::reconcile(&reach, &destination, study.as_deref(), json).unwrap_or_else(|exit| exit);
     }
     let path = match reach.settings() {
         Ok(settings) => settings.catalogue.map(|catalogue| catalogue.path),

@@ -104,10 +104,10 @@ fn without_node(settings: tidegate_actors::NodeSettings, work: CatalogueWork) ->
 }
 
 /// A line on stderr, if that is a terminal, that is wiped at the end.
-struct ProgressLine(ProgressBar);
+pub(super) struct ProgressLine(ProgressBar);
 
 impl ProgressLine {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let is_seen = io::stderr().is_terminal();
         let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -118,7 +118,16 @@ impl ProgressLine {
     }
 
     fn tell(&self, files: u64, files_per_s: u64) {
-        self.0.set_message(format!("{} ({files_per_s}/s)", count(files, "file")));
+        self.say(format!("{} ({files_per_s}/s)", count(files, "file")));
+    }
+
+    pub(super) fn say(&self, text: String) {
+        self.0.set_message(text);
+    }
+
+    /// Prints a line above it.
+    pub(super) fn print(&self, line: &str) -> Result<(), Exit> {
+        self.0.suspend(|| output::print_next(line))
     }
 }
 

@@ -31,7 +31,7 @@ or the catalogue cannot be read, 2 usage or configuration error, 4 no node answe
   tidegate outbox show --destination archive --state dead  what it did not take, and why
   tidegate outbox retry --destination archive --dead       try that again
   tidegate outbox drop --destination archive --before 2026-11-01
-  tidegate outbox add --destination archive --study 1.2.3  deliver a study to one more destination
+  tidegate outbox add --destination archive --study 1.2.3  deliver a study to one more destination, or again
   tidegate outbox pause --destination archive")]
 pub(super) struct OutboxArgs {
     #[command(flatten)]
@@ -66,7 +66,7 @@ enum OutboxCommand {
     Retry(ChoiceArgs),
     /// Forget deliveries: they are not owed any more
     Drop(ChoiceArgs),
-    /// Deliver stored instances to a destination that is not owed them and has not had them
+    /// Deliver stored instances to a destination that has not had them; with --study or --instance, also again
     Add(ChoiceArgs),
     /// Begin nothing new, also after a restart
     Pause(DestinationArgs),

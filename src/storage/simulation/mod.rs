@@ -8,6 +8,7 @@
 mod oracle;
 mod people;
 mod plan;
+mod removing;
 mod retries;
 mod workload;
 mod world;

@@ -170,6 +170,12 @@ impl Ledger {
         (&subject.versions[version], &subject.paths)
     }
 
+    /// The contents that may have been stored at a path.
+    pub(super) fn versions(&self, path: &Path) -> impl Iterator<Item = &[u8]> {
+        let subject = self.by_path.get(path).map(|subject| &self.subjects[*subject]);
+        subject.into_iter().flat_map(|subject| &subject.versions).map(Vec::as_slice)
+    }
+
     /// Every path there is something to say of.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         let used: BTreeSet<usize> = self.attempts.iter().map(|attempt| attempt.subject).collect();

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::oracle::Ledger;
-use super::people;
 use super::plan::{Era, Plan, Subject, root};
 use super::workload::{self, Lane, Writer, is_undecided, quiet_down};
+use super::{people, removing};
 use crate::error::StoreError;
 use crate::fs::sim::{End, Machine, Random, SimFile, Simulation, Snapshot, Volume, threads};
 use crate::instance::{Instance, Payload, Stored};
@@ -122,6 +122,11 @@ impl World {
             if world.plan.has_people {
                 let (world, left, random) = (Rc::clone(&world), Rc::clone(&left), random.fork());
                 threads::spawn("people", move || people::meanwhile(&world, &left, random));
+            }
+            if random.one_in(3) {
+                let (world, open, left, random) =
+                    (Rc::clone(&world), Rc::clone(&open), Rc::clone(&left), random.fork());
+                threads::spawn("retention", move || removing::meanwhile(&world, &open, &left, random));
             }
             workload::checkpoint(&world, &open, &left);
         });

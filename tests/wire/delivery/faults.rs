@@ -67,15 +67,48 @@ fn an_instance_that_ends_associations_delays_no_other() {
 }
 
 #[test]
-fn an_instance_without_an_answer_holds_one_connection_only() {
-    let answer = |uid: &str, _| if uid == super::uid(7) { Reply::Silence } else { Reply::Status(0) };
-    let scp = Scp::new(Behaviour { answer: Box::new(answer), ..Behaviour::default() });
-    let gateway = Gateway::start(&scp.destination("archive", "connections = 2"));
-    let began = Instant::now();
-    store(&gateway.node, 0..100);
-    assert!(eventually(|| gateway.row().is_some_and(|row| row.sums.delivered == 99)));
-    assert!(began.elapsed() < Duration::from_secs(50), "before the node gives it up: {:?}", began.elapsed());
+fn an_instance_without_an_answer_delays_no_other() {
+    for connections in [1, 2] {
+        let answer = |uid: &str, _| if uid == super::uid(7) { Reply::Silence } else { Reply::Status(0) };
+        let scp = Scp::new(Behaviour { answer: Box::new(answer), ..Behaviour::default() });
+        let gateway = Gateway::start(&scp.destination("archive", &format!("connections = {connections}")));
+        store(&gateway.node, 0..200);
+        assert!(eventually(|| gateway.row().is_some_and(|row| row.sums.delivered == 199)));
+        let received = scp.received();
+        let longest = received.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
+        assert!(longest < Duration::from_secs(3), "and not the minute that the answer may take: {longest:?}");
+        assert_eq!(received.len(), 200, "none came twice");
+        assert!(scp.most_open() <= 2 * connections, "{} associations", scp.most_open());
+        assert!(!gateway.node.log_text().contains("destination is down"));
+    }
+}
+
+/// It does not count against `connections`, but against the limit of the destination itself.
+#[test]
+fn a_late_answer_does_not_exceed_the_limit_of_the_destination() {
+    let answer = |uid: &str, _| match uid == super::uid(7) {
+        true => Reply::Late(Duration::from_secs(4), 0),
+        false => Reply::Status(0),
+    };
+    let scp = Scp::new(Behaviour { answer: Box::new(answer), most_associations: 1, ..Behaviour::default() });
+    let gateway = Gateway::start(&scp.destination("archive", "connections = 1"));
+    store(&gateway.node, 0..50);
+    gateway.wait_for(50, 0);
+    assert_eq!((scp.most_open(), scp.received().len()), (1, 50));
+    assert!(scp.requests().len() < 8, "{} associations were requested", scp.requests().len());
     assert!(!gateway.node.log_text().contains("destination is down"));
+}
+
+#[test]
+fn a_destination_that_is_slow_with_each_instance_keeps_its_limit() {
+    let answer = |_: &str, _| Reply::Late(Duration::from_millis(1200), 0);
+    let scp = Scp::new(Behaviour { answer: Box::new(answer), ..Behaviour::default() });
+    let gateway = Gateway::start(&scp.destination("archive", "connections = 1"));
+    store(&gateway.node, 0..8);
+    gateway.wait_for(8, 0);
+    let mut instances_of = std::collections::BTreeMap::<usize, usize>::new();
+    scp.received().iter().for_each(|one| *instances_of.entry(one.association).or_default() += 1);
+    assert!(instances_of.len() <= 3, "only the first answer was late: {instances_of:?}");
 }
 
 #[test]

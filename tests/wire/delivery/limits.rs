@@ -41,3 +41,19 @@ fn outside_of_its_hours_nothing_is_sent() {
     gateway.reload(&scp.destination("archive", "hours = \"off\""));
     gateway.wait_for(3, 0);
 }
+
+/// And not at the next look, a minute later.
+#[test]
+fn a_limit_of_bytes_that_is_passed_is_noticed_at_once() {
+    let address = free_address();
+    let gateway = Gateway::start(&format!("[retention]\nmax_bytes = \"1 MiB\"\n{}", destination(address, "")));
+    // The look at the start comes before.
+    std::thread::sleep(Duration::from_secs(2));
+    let (mut wire, _) = Wire::associate(gateway.node.address(), request());
+    for number in 0..4 {
+        assert_eq!(wire.store(1, &uid(number), &dataset(&uid(number), 400_000)).status, 0);
+    }
+    let began = Instant::now();
+    gateway.node.logged(&["stored files have more bytes than retention.max_bytes"]);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}

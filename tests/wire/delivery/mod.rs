@@ -2,7 +2,11 @@
 
 mod committing;
 mod faults;
+#[cfg(feature = "test-faults")]
+mod finder;
 mod limits;
+#[cfg(feature = "test-faults")]
+mod reconciling;
 #[cfg(feature = "test-faults")]
 mod retention;
 mod scp;

@@ -10,6 +10,7 @@ use tidegate_catalogue::{Reader, State};
 use super::scp::{Behaviour, Reply, Scp};
 use super::{Gateway, destination, free_address};
 use crate::catalogue::file;
+use crate::commitment::modality::{Listener, ask, of_ct, with_commitment};
 use crate::node::{Node, eventually};
 use crate::wire::{Wire, dataset_of, request};
 
@@ -81,6 +82,27 @@ fn what_is_not_delivered_stays_and_it_is_said() {
     // The destination is back, and refuses one for good.
     gateway.reload(&format!("{LIMITS}{}", scp.destination("archive", "attempts = 1")));
     assert!(eventually(|| gateway.node.stored() == paths([1, 5])), "{:?}", gateway.node.stored());
+}
+
+/// The modality listens, and does not answer: its request is not reported.
+#[test]
+fn what_a_commitment_request_names_stays_until_that_is_reported() {
+    let (scp, modality) = (Scp::new(Behaviour::default()), Listener::new());
+    let tables = |limits: &str| format!("{limits}{}{}", scp.destination("archive", ""), modality.configuration());
+    let gateway = Gateway::start(&tables(&LIMITS.replace("1 MiB", "1 GiB")));
+    store(&gateway.node, 0..6);
+    gateway.wait_for(6, 0);
+    let (mut wire, _) = Wire::associate(gateway.node.address(), with_commitment());
+    assert_eq!(ask(&mut wire, &of_ct("1.2.1", &[&uid(0)])), 0);
+    wire.release();
+    gateway.reload(&tables(LIMITS));
+    assert!(eventually(|| gateway.node.stored() == paths([0, 5])), "{:?}", gateway.node.stored());
+    sleep(Duration::from_secs(3));
+    assert_eq!(gateway.node.stored(), paths([0, 5]), "and no sweep that follows takes it");
+    let report = modality.take(0);
+    assert_eq!(report.committed, [uid(0)]);
+    store(&gateway.node, 6..8);
+    assert!(eventually(|| gateway.node.stored() == paths([6, 7])), "{:?}", gateway.node.stored());
 }
 
 /// A file that is not the one that was stored, or that somebody has put a link in place of.

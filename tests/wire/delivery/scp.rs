@@ -312,7 +312,7 @@ fn accept(wire: &mut Wire, request: AssociationRQ, behaviour: &Behaviour) -> BTr
 }
 
 /// The value of an element of a command set.
-fn value(mut command: &[u8], number: u16) -> Vec<u8> {
+pub(super) fn value(mut command: &[u8], number: u16) -> Vec<u8> {
     while command.len() >= 8 {
         let length = u32::from_le_bytes(command[4..8].try_into().unwrap()) as usize;
         if u16::from_le_bytes([command[2], command[3]]) == number {
@@ -323,7 +323,7 @@ fn value(mut command: &[u8], number: u16) -> Vec<u8> {
     Vec::new()
 }
 
-fn text(value: &[u8]) -> String {
+pub(super) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
 }
 

@@ -163,6 +163,7 @@ impl Model {
             let waits = Duty::Owed(DeliveryState::Waiting, 0);
             let next = match (change, duty) {
                 (Change::Add, None | Some(Duty::Dropped)) if *is_there => Some(waits),
+                (Change::Add, Some(Duty::Had)) if *is_there && study.is_some() => Some(waits),
                 (Change::Retry, Some(Duty::Owed(DeliveryState::Dead, _))) if *is_there => Some(waits),
                 (Change::Retry, Some(Duty::Owed(DeliveryState::Retrying, _))) if !is_dead => Some(waits),
                 (Change::Drop, Some(Duty::Owed(DeliveryState::Dead, _) | Duty::Lost)) => Some(Duty::Dropped),

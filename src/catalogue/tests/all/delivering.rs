@@ -371,3 +371,55 @@ fn a_catalogue_of_a_former_version_owes_nothing_of_what_it_has() {
     assert_eq!(names(&waiting(&mut reader, "a")), ["1.2.1.1.2"]);
     assert_eq!(catalogue.check().unwrap(), []);
 }
+
+#[test]
+fn what_a_destination_has_had_is_owed_again_only_if_it_is_named() {
+    let mut fixture = Fixture::new();
+    let records: Vec<_> = (0..6).map(|at| record_to(1, 1, at, &["a"])).collect();
+    fixture.catalogue.enter(&records).unwrap();
+    fixture.settle("a", &DELIVERED);
+    assert_eq!(fixture.sums("a").delivered, 6);
+    let since = Choice { since_ms: Some(0), ..Choice::default() };
+    assert_eq!(fixture.change("a", Change::Add, &since), 0, "a span of time adds what is wanting");
+    let one = Choice { sop_instance_uid: Some("1.2.1.1.3".parse().unwrap()), ..Choice::default() };
+    assert_eq!(fixture.change("a", Change::Add, &one), 1);
+    assert_eq!(fixture.change("a", Change::Add, &one), 0, "it is owed by now");
+    assert_eq!((fixture.sums("a").waiting, fixture.sums("a").delivered), (1, 5));
+    let study = Choice { study_uid: Some("1.2.1".to_owned()), ..Choice::default() };
+    assert_eq!(fixture.change("a", Change::Add, &study), 5);
+    assert_eq!((fixture.sums("a").waiting, fixture.sums("a").delivered), (6, 0));
+    fixture.settle("a", &DELIVERED);
+    assert_eq!(fixture.sums("a").delivered, 6);
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+#[test]
+fn what_a_destination_has_had_is_read_in_pages() {
+    let mut fixture = Fixture::new();
+    let mut records: Vec<_> = (0..7).map(|at| record_to(1, at % 2, at, &["a"])).collect();
+    records.push(record_to(2, 1, 1, &["b"]));
+    records.push(record_to(3, 1, 1, &["a"]));
+    fixture.catalogue.enter(&records).unwrap();
+    fixture.settle("a", &DELIVERED);
+    fixture.settle("b", &DELIVERED);
+    let one = Choice { sop_instance_uid: Some("1.2.1.0.2".parse().unwrap()), ..Choice::default() };
+    fixture.change("a", Change::Add, &one);
+    fixture.change("a", Change::Drop, &one);
+    let mut reader = fixture.reader();
+    let a = reader.destination("a").unwrap().unwrap().id;
+    let studies = reader.studies_had(a, None, 0, 9).unwrap();
+    assert_eq!(studies.iter().map(|study| &*study.uid).collect::<Vec<_>>(), ["1.2.1", "1.2.3"]);
+    assert_eq!(reader.studies_had(a, None, studies[0].id, 9).unwrap(), studies[1..]);
+    assert_eq!(reader.studies_had(a, Some("1.2.3"), 0, 9).unwrap(), studies[1..]);
+    assert_eq!(reader.studies_had(a, Some("1.2.2"), 0, 9).unwrap(), []);
+    let all = reader.instances_had(a, studies[0].id, None, 100).unwrap();
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = reader.instances_had(a, studies[0].id, after.as_ref(), 2).unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.uid.clone());
+        paged.extend(page);
+    }
+    assert_eq!((all.len(), &paged), (6, &all), "all but the one that was dropped");
+    assert!(reader.knows(&"1.2.2.1.1".parse().unwrap()).unwrap() && !reader.knows(&"1.9".parse().unwrap()).unwrap());
+}
