@@ -56,11 +56,7 @@ impl Reader {
     ///
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
-    pub fn owing(
-        &mut self,
-        uids: &[PackedUid],
-        destinations: &[String],
-    ) -> std::result::Result<Vec<Owing>, Error> {
+    pub fn owing(&mut self, uids: &[PackedUid], destinations: &[String]) -> std::result::Result<Vec<Owing>, Error> {
         let of_name = "SELECT id FROM destination WHERE name = ?1";
         let places = "SELECT series.study, series.id, ifnull(instance.number, 0), instance.id
             FROM instance CROSS JOIN series ON series.id = instance.series WHERE instance.uid = ?1 AND instance.state = 0";

@@ -3,9 +3,10 @@
 mod committing;
 mod faults;
 mod limits;
+mod reports;
 #[cfg(feature = "test-faults")]
 mod retention;
-mod scp;
+pub(crate) mod scp;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
