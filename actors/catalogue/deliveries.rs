@@ -60,6 +60,6 @@ impl Deliveries {
 
     /// Ticks after each transaction that has added or changed deliveries, or a destination.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
-        self.shared.notes.changed.subscribe()
+        self.shared.deliveries_changed()
     }
 }

@@ -112,6 +112,11 @@ impl Seen {
 }
 
 impl Shared {
+    /// Ticks after each transaction that has added or changed deliveries, or a destination.
+    pub(crate) fn deliveries_changed(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.notes.changed.subscribe()
+    }
+
     pub(crate) fn new(settings: CatalogueSettings, budget: &MemoryBudget) -> Arc<Self> {
         let figures = Figures::default();
         figures.seen.lock().is_uncertain = true;

@@ -5,24 +5,24 @@
 //! catalogue has none.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use actix::Actor;
-use futures_util::FutureExt;
-use tidegate_commitment::{Request, Requests, Sent, State, Summary};
+use tidegate_commitment::{PackedUid, Requests, Sent, State, Summary};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::Store;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use super::caller::{Caller, CallerEnv, Order as CallOrder};
+use super::caller::Order as CallOrder;
+use super::evaluating::WAITS_FOR;
 use super::files::{Files, IsMeasured};
+use super::probing::Probing;
 use super::record::Record;
-use super::routes::{Route, Way, route};
-use super::shared::{Question, Sending, Shared, Waiting};
+use super::routes::{Route, route};
+use super::shared::{Question, Shared};
 use super::state::NO_WAY;
 use super::tasks::{Lately, Task, Tasks};
 use crate::catalogue;
@@ -38,7 +38,7 @@ use crate::supervision::threads::AssociationThreads;
 /// Requests that are looked at in a turn.
 const TURN: usize = 16;
 /// The longest sleep: the clock may be set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// After so long without work, memory is given back.
 const REST: Duration = Duration::from_secs(1);
 /// Between two looks for requests that are kept no longer.
@@ -66,9 +66,9 @@ pub(crate) struct CommitmentActor {
     pub(super) files: Files,
     pub(super) catalogue: Arc<catalogue::Shared>,
     pub(super) mailbox: Arc<WriterMailbox>,
-    budget: MemoryBudget,
-    threads: Arc<AssociationThreads>,
-    phase: watch::Receiver<Phase>,
+    pub(super) budget: MemoryBudget,
+    pub(super) threads: Arc<AssociationThreads>,
+    pub(super) phase: watch::Receiver<Phase>,
     settings: watch::Receiver<Arc<LiveSettings>>,
     /// As they were when requests were last made due for them.
     peers: Option<Arc<CommitmentSettings>>,
@@ -79,13 +79,24 @@ pub(crate) struct CommitmentActor {
     /// Pending requests of which an attempt has failed, and those without a way, as far as this process knows.
     pub(super) retrying: HashSet<i64>,
     pub(super) nowhere: HashSet<i64>,
+    /// Peers that could not be reached.
+    pub(super) probing: Probing,
+    /// Reports that begin when what is on its way through a writer is in the catalogue, and when that is.
+    pub(super) held: VecDeque<(Instant, Task)>,
+    /// Requests that wait for a destination, each with an instance that it has yet to get; when they are looked at next, from which on, and how many.
+    pub(super) awaited: BTreeMap<i64, (PackedUid, String)>,
+    pub(super) awaited_at: Instant,
+    pub(super) awaited_from: i64,
+    pub(super) awaited_left: usize,
+    /// Ticks when deliveries change.
+    pub(super) deliveries: watch::Receiver<u64>,
     /// Calls that wait for an association thread.
-    calls: VecDeque<CallOrder>,
-    next_thread: usize,
+    pub(super) calls: VecDeque<CallOrder>,
+    pub(super) next_thread: usize,
     /// When requests are looked at next.
     pub(super) look_at: Instant,
     prune_at: Instant,
-    worked_at: Instant,
+    pub(super) worked_at: Instant,
     /// Dropped last.
     liveness: Liveness,
 }
@@ -103,7 +114,6 @@ impl CommitmentActor {
             files: Files::new(store, catalogue.settings.path.clone(), budget.clone(), is_measured),
             shared,
             gauges,
-            catalogue,
             mailbox,
             budget,
             threads,
@@ -112,6 +122,14 @@ impl CommitmentActor {
             concluded: HashMap::new(),
             retrying: HashSet::new(),
             nowhere: HashSet::new(),
+            awaited: BTreeMap::new(),
+            awaited_at: now,
+            awaited_from: 0,
+            awaited_left: 0,
+            deliveries: catalogue.deliveries_changed(),
+            probing: Probing::default(),
+            held: VecDeque::new(),
+            catalogue,
             calls: VecDeque::new(),
             next_thread: 0,
             look_at: now,
@@ -140,9 +158,12 @@ impl CommitmentActor {
 
     /// Learns from the record what a process before this one knew.
     fn recall(&mut self) {
-        let (mut retrying, mut nowhere) = (HashSet::new(), HashSet::new());
+        let (mut retrying, mut nowhere, mut waiting) = (HashSet::new(), HashSet::new(), Vec::new());
         let read = self.record.attempt(|requests| {
             requests.each_pending(|request| {
+                if request.state == State::Received && request.last_comment.starts_with(WAITS_FOR) {
+                    waiting.push(request.id);
+                }
                 if request.last_comment == NO_WAY {
                     nowhere.insert(request.id);
                 }
@@ -154,6 +175,10 @@ impl CommitmentActor {
         });
         if let Some(has_refusals) = read {
             (self.retrying, self.nowhere) = (retrying, nowhere);
+            // What has arrived meanwhile, nobody tells.
+            for id in waiting {
+                self.record.attempt(|requests| requests.retry_wait(id, clock_ms()));
+            }
             // One may have come meanwhile.
             let waiting = self.shared.waiting.lock();
             let has_refusals = has_refusals || waiting.sent.iter().any(|sent| sent.is_refused);
@@ -166,6 +191,7 @@ impl CommitmentActor {
             return;
         }
         let mut at = self.look_at.min(self.prune_at);
+        at = at.min(self.probing.due_at().unwrap_or(at)).min(self.held.front().map_or(at, |(held_at, _)| *held_at));
         if let Some(retry_at) = self.record.retry_at() {
             at = if self.record.is_open() { at.min(retry_at) } else { retry_at };
         }
@@ -173,7 +199,18 @@ impl CommitmentActor {
             at = at.min(self.worked_at + REST);
         }
         let mut settings = self.settings.clone(); // which have been seen, in a turn
+        let mut deliveries = self.deliveries.clone();
+        let waits = !self.awaited.is_empty();
+        let awaited_at = self.awaited_at;
+        let has_more = self.awaited_left > 0;
+        let changed = async {
+            sleep_until(awaited_at.into()).await;
+            if !has_more {
+                let _ = deliveries.changed().await; // its sender lives as long as the node
+            }
+        };
         tokio::select! {
+            () = changed, if waits => {}
             () = sleep_until(at.into()) => {}
             () = self.shared.woken() => {}
             Ok(()) = settings.changed() => {}
@@ -188,7 +225,13 @@ impl CommitmentActor {
         }
         let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news) | works_again;
         let has_changed = has_news | self.accept() | self.carry_out() | self.end_reports() | self.greet();
-        let has_changed = has_changed | self.adopt_peers();
+        let has_changed = has_changed | self.adopt_peers() | self.probe();
+        self.look_at_awaited();
+        while self.held.front().is_some_and(|(at, _)| *at <= Instant::now())
+            && let Some((_, task)) = self.held.pop_front()
+        {
+            self.tasks.push(task);
+        }
         self.answer_questions();
         if !self.tasks.is_empty() {
             self.worked_at = Instant::now();
@@ -272,6 +315,22 @@ impl CommitmentActor {
         are_there
     }
 
+    /// Asks peers that could not be reached whether they are back: then their reports are due. Whether any is.
+    fn probe(&mut self) -> bool {
+        let probed = std::mem::take(&mut self.shared.waiting.lock().probed);
+        let mut are_back = false;
+        for (ae_title, is_back) in probed {
+            if self.probing.ended(&ae_title, is_back) {
+                self.record.attempt(|requests| requests.hasten(&ae_title, None, clock_ms()));
+                are_back = true;
+            }
+        }
+        if *self.phase.borrow() == Phase::Serving {
+            self.probing.start(&self.shared, &self.settings.borrow().commitment);
+        }
+        are_back
+    }
+
     /// Peers that have got another address, and all at the start: what waits for them is due. Whether there were any.
     fn adopt_peers(&mut self) -> bool {
         let settings = self.settings.borrow_and_update().commitment.clone();
@@ -282,6 +341,10 @@ impl CommitmentActor {
             return false;
         }
         let former = self.peers.replace(settings.clone());
+        // Other destinations may be waited for.
+        for id in std::mem::take(&mut self.awaited).into_keys() {
+            self.record.attempt(|requests| requests.retry_wait(id, clock_ms()));
+        }
         // Certificates may have been replaced.
         let is_new = |peer: &&PeerSettings| {
             peer.is_tls || former.as_ref().and_then(|former| former.peer(&peer.ae_title)) != Some(*peer)
@@ -355,69 +418,5 @@ impl CommitmentActor {
         if let Some(soon) = [next, held.get()].into_iter().flatten().min() {
             self.look_at = self.look_at.min(Instant::now() + soon);
         }
-    }
-
-    /// Gives out a report, as far as there is a way.
-    fn dispatch(&mut self, request: &Request) {
-        let live = self.shared.live.get();
-        let way = route(request, &mut self.shared.waiting.lock(), &live.commitment);
-        match way {
-            Route::Later(after) => {
-                self.look_at = self.look_at.min(Instant::now() + after.unwrap_or(LONGEST_SLEEP));
-            }
-            // What cannot be recorded is found again.
-            Route::Nowhere => drop(self.note_nowhere(request)),
-            Route::Now(Way::Line(association)) => {
-                let ticket =
-                    self.shared.ticket(request.id, &request.asked.transaction_uid, sending(request, Some(association)));
-                let sender = {
-                    let mut waiting = self.shared.waiting.lock();
-                    waiting.lines.get_mut(&association).map(|line| {
-                        line.is_ready = false;
-                        line.reports.clone()
-                    })
-                };
-                if let Some(sender) = sender {
-                    let _ = sender.try_send(ticket); // one that is dropped is lost, and told so
-                }
-            }
-            Route::Now(Way::Call(peer)) => {
-                let mut sending = sending(request, None);
-                sending.call = Some(super::routes::call_of(request, &peer));
-                let ticket = self.shared.ticket(request.id, &request.asked.transaction_uid, sending);
-                self.calls.push_back(CallOrder { ticket, peer, calling_as: request.asked.called.clone() });
-            }
-        }
-    }
-
-    /// Starts the calls, each on an association thread. Those without one wait: at the start of the node, this child is there before the threads.
-    fn start_calls(&mut self) {
-        while !self.calls.is_empty()
-            && let Some((number, handle)) = self.threads.thread(self.next_thread).now_or_never()
-            && let Some(order) = self.calls.pop_front()
-        {
-            self.next_thread = number + 1;
-            let env = CallerEnv {
-                live: self.shared.live.clone(),
-                budget: self.budget.clone(),
-                threads: self.threads.clone(),
-                thread: number,
-                phase: self.phase.clone(),
-            };
-            let caller = Caller::new(order, env, &self.gauges.counters);
-            Caller::start_in_arbiter(&handle, move |_| caller);
-        }
-    }
-}
-
-fn sending(request: &Request, line: Option<u64>) -> Sending {
-    Sending { line, question: None, ended: None, call: None, is_retry: request.attempts > 0, summary: None }
-}
-
-impl Waiting {
-    /// Calls that are under way, and of them those after a failure.
-    pub(super) fn calls(&self) -> (usize, usize) {
-        let calls = || self.sending.values().filter(|sending| sending.call.is_some() && sending.ended.is_none());
-        (calls().count(), calls().filter(|sending| sending.is_retry).count())
     }
 }

@@ -202,7 +202,10 @@ async fn send_report(
 
 impl From<CallError> for Ended {
     fn from(error: CallError) -> Self {
-        Self::because(error.to_string())
+        match error {
+            CallError::Unreachable(..) => Self::Unreachable { why: error.to_string() },
+            error => Self::because(error.to_string()),
+        }
     }
 }
 

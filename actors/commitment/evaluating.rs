@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegate_commitment::{Outcome, State, Summary};
+use tidegate_commitment::{LONGEST_WAIT, Outcome, PackedUid, State, Summary};
 use tidegate_storage::Durability;
 use tokio::sync::oneshot;
 
@@ -18,10 +18,19 @@ use crate::node::settings::Verify;
 
 /// An outcome that was concluded so lately is of this moment.
 const FRESH: Duration = Duration::from_millis(250);
+/// What was acknowledged is in the catalogue after so long: its transactions take 100 ms of news.
+const ENTERED_WITHIN: Duration = Duration::from_millis(150);
 /// An instance may be on its way through a writer for so long, even if nothing waits there.
 const GRACE: Duration = Duration::from_secs(1);
 /// And for so long, if something does.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// What operators see of a request that waits for a destination, with its name.
+pub(super) const WAITS_FOR: &str = "waits for ";
+/// Between two looks at requests that wait for destinations, whatever changes there.
+const AWAITED_INTERVAL: Duration = Duration::from_millis(250);
+/// Requests of a look.
+const MOST_AWAITED: usize = 256;
 
 /// What a step of a task came to.
 enum Stepped {
@@ -52,7 +61,13 @@ impl CommitmentActor {
             return;
         }
         let terms = self.terms();
-        self.tasks.push(Task { begins: Some(reply), ..Task::first(id, terms) });
+        let task = Task::last(id, terms, Some(reply));
+        // An instance that was just acknowledged may be on its way into the catalogue.
+        if self.catalogue.state().waiting > 0 || self.mailbox.depth() > 0 {
+            self.held.push_back((Instant::now() + ENTERED_WITHIN, task));
+        } else {
+            self.tasks.push(task);
+        }
     }
 
     fn begun(&mut self, id: i64) -> Result<Begun, String> {
@@ -106,7 +121,9 @@ impl CommitmentActor {
             let Some(refused) = refused else {
                 return Stepped::Stuck("the record of commitment requests cannot be read".to_owned());
             };
-            if let Err(error) = task.evaluation.take(references, refused, &mut open.catalogue) {
+            let live = self.shared.live.get();
+            let commit_when = &live.commitment.commit_when;
+            if let Err(error) = task.evaluation.take(references, refused, commit_when, &mut open.catalogue) {
                 self.files.close();
                 return Stepped::Stuck(error.to_string());
             }
@@ -144,7 +161,10 @@ impl CommitmentActor {
             {
                 return;
             }
-            self.note_conclusion(id);
+            match evaluation.waits {
+                Some((uid, destination)) => self.wait_for_destination(id, uid, destination),
+                None => self.note_conclusion(id),
+            }
             return;
         };
         if evaluation.doubtful > 0 && !self.is_catalogue_current() {
@@ -158,6 +178,50 @@ impl CommitmentActor {
         self.note_conclusion(id);
         let begun = self.begun(id);
         let _ = reply.send(begun);
+    }
+
+    /// An instance has not arrived at a destination that must have it. The request waits until that changes, and for `retry_for` at most.
+    fn wait_for_destination(&mut self, id: i64, uid: PackedUid, destination: String) {
+        if self.wait(id, LONGEST_WAIT, &format!("{WAITS_FOR}{destination}")) {
+            self.awaited.insert(id, (uid, destination));
+            // It may have arrived since it was looked for.
+            self.awaited_left = self.awaited.len();
+        } else {
+            let terms = self.terms();
+            self.tasks.push(Task::last(id, terms, None));
+        }
+    }
+
+    /// Deliveries have changed: evaluates the requests again whose instance need not be waited for any more. Looks at so many at most.
+    pub(super) fn look_at_awaited(&mut self) {
+        let now = Instant::now();
+        if self.awaited.is_empty() || !self.tasks.has_room() || now < self.awaited_at {
+            return;
+        }
+        self.awaited_at = now + AWAITED_INTERVAL;
+        if self.deliveries.has_changed().unwrap_or(false) {
+            self.deliveries.mark_unchanged();
+            self.awaited_left = self.awaited.len();
+        }
+        let number = self.awaited_left.min(MOST_AWAITED);
+        self.awaited_left -= number;
+        let (from, all) = (self.awaited_from, &self.awaited);
+        let looked: Vec<_> = all.range(from..).chain(all.range(..from)).take(number).collect();
+        let looked: Vec<_> = looked.into_iter().map(|(id, of)| (*id, of.clone())).collect();
+        for (id, (uid, destination)) in looked {
+            self.awaited_from = id.saturating_add(1);
+            let Ok(open) = self.files.open() else { return };
+            let owing = open.catalogue.owing(&[uid], &[destination]);
+            if owing.is_ok_and(|owing| owing.iter().any(|owing| !owing.is_dead)) {
+                continue;
+            }
+            self.awaited.remove(&id);
+            if !self.tasks.has(id) {
+                let terms = self.terms();
+                self.tasks.push(Task::first(id, terms));
+            }
+        }
+        self.worked_at = now;
     }
 
     fn note_conclusion(&mut self, id: i64) {

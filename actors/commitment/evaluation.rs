@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tidegate_catalogue::{Reader, StoredFile};
+use tidegate_catalogue::{Owing, Reader, StoredFile};
 use tidegate_commitment::{FailureReason, Outcome, PackedUid, Referenced};
 use tidegate_storage::digest::Digest;
 use tidegate_storage::fs::Errno;
@@ -66,6 +66,10 @@ pub(super) struct Evaluation {
     chunk: Option<Chunk>,
     /// Instances that are not there, or not as the catalogue has them.
     pub(super) doubtful: u32,
+    /// The last instance that a destination has yet to get, and the name of that: it arrives behind the others, mostly.
+    pub(super) waits: Option<(PackedUid, String)>,
+    /// What destinations have yet to get is not committed. Otherwise it is waited for.
+    pub(super) waits_no_more: bool,
     /// Files that the catalogue has, and that are not there.
     gone: Vec<PathBuf>,
 }
@@ -80,7 +84,7 @@ pub(super) enum Step {
 
 impl Evaluation {
     pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, position: 0, chunk: None, doubtful: 0, gone: Vec::new() }
+        Self { terms, position: 0, chunk: None, doubtful: 0, waits: None, waits_no_more: false, gone: Vec::new() }
     }
 
     /// The position of the references that are needed to go on; `None`: it has them.
@@ -94,13 +98,15 @@ impl Evaluation {
     }
 
     /// Takes the next references, with their files by the catalogue. `refused`: positions of those that are not to be committed, whatever is stored.
+    /// `commit_when`: destinations that must have each that they are owed.
     ///
     /// # Errors
     /// Those of the catalogue.
     pub(super) fn take(
         &mut self,
         references: Vec<Referenced>,
-        refused: HashSet<u32>,
+        mut refused: HashSet<u32>,
+        commit_when: &[String],
         catalogue: &mut Reader,
     ) -> Result<(), tidegate_catalogue::Error> {
         let uids: Vec<PackedUid> =
@@ -108,6 +114,15 @@ impl Evaluation {
         let mut files = vec![Vec::new(); references.len()];
         for (at, file) in catalogue.instances_of(&uids)? {
             files[at].push(file);
+        }
+        if !commit_when.is_empty() {
+            for Owing { at, destination, is_dead } in catalogue.owing(&uids, commit_when)? {
+                if is_dead || self.waits_no_more {
+                    refused.insert(references[at].position);
+                } else {
+                    self.waits = Some((uids[at].clone(), commit_when[destination].clone()));
+                }
+            }
         }
         if let Some(last) = references.last() {
             self.position = last.position + 1;

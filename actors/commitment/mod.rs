@@ -8,7 +8,9 @@
 //! | [`files`] | the catalogue and the storage root, open while there is work |
 //! | [`routes`] | the way of a report: the association that asked, a call, or any association of the peer |
 //! | [`report`] | the dataset of a report |
+//! | [`dispatching`] | a report is given to its way |
 //! | [`caller`] | an association that this node requests |
+//! | [`probing`] | connections that ask peers which could not be reached whether they are back |
 //! | [`outcome`] | what becomes of a report: record, log, audit and figures |
 //! | [`references`] | the references of a request, until they are durable |
 //! | [`shared`] | what the child, the associations, the calls and the observers share |
@@ -19,11 +21,13 @@
 
 pub(crate) mod actor;
 pub(crate) mod caller;
+mod dispatching;
 mod evaluating;
 mod evaluation;
 mod figures;
 mod files;
 mod outcome;
+mod probing;
 mod record;
 pub(crate) mod references;
 pub(crate) mod report;

@@ -43,8 +43,23 @@ impl CommitmentActor {
         let has_address = self.shared.live.get().commitment.peer(&request.asked.peer.calling).is_some();
         let is_call = sending.line.is_none();
         match &sending.ended {
-            Some(Ended::Reported) => self.note_reported(&request, sending.summary.as_ref()),
-            Some(Ended::Failed { status, why }) => self.note_failed(&request, *status, why, is_call),
+            Some(Ended::Reported) => {
+                if is_call {
+                    self.probing.end(&request.asked.peer.calling);
+                }
+                self.note_reported(&request, sending.summary.as_ref())
+            }
+            Some(Ended::Failed { status, why }) => {
+                self.probing.end(&request.asked.peer.calling);
+                self.note_failed(&request, *status, why, is_call)
+            }
+            Some(Ended::Unreachable { why }) => {
+                let live = self.shared.live.get();
+                if let Some(peer) = live.commitment.peer(&request.asked.peer.calling) {
+                    self.probing.begin(peer);
+                }
+                self.note_failed(&request, None, why, is_call)
+            }
             Some(Ended::Lost) if is_call => {
                 self.note_failed(&request, None, "the thread that called the peer ended", false)
             }
@@ -203,6 +218,7 @@ impl CommitmentActor {
     /// What this process knows of a request that has ended, or begins anew.
     pub(super) fn forget(&mut self, request: i64) {
         self.seen.remove(&request);
+        self.awaited.remove(&request);
         self.retrying.remove(&request);
         self.nowhere.remove(&request);
         self.shared.waiting.lock().patient.remove(&request);

@@ -67,7 +67,8 @@ pub(super) fn route(request: &Request, waiting: &mut Waiting, settings: &Commitm
 fn by_call(request: &Request, waiting: &Waiting, peer: &PeerSettings) -> Route {
     let (calls, retries) = waiting.calls();
     let address = address_of(peer).to_string();
-    let mut calls_under_way = waiting.sending.values().filter(|sending| sending.ended.is_none());
+    // One that has ended counts until its outcome is noted: if it has failed, this request waits with it.
+    let mut calls_under_way = waiting.sending.values();
     let is_called = calls_under_way.any(|sending| sending.call.as_ref().is_some_and(|call| call.address == address));
     let is_full = calls >= MAX_CALLS || (request.attempts > 0 && retries >= MAX_RETRIES);
     if is_called || is_full { Route::Later(None) } else { Route::Now(Way::Call(peer.clone())) }

@@ -89,6 +89,11 @@ pub(crate) enum Ended {
         /// Why.
         why: String,
     },
+    /// It could not be called.
+    Unreachable {
+        /// Why.
+        why: String,
+    },
     /// The association on which it was to be sent has ended.
     Lost,
     /// The node stops.
@@ -249,6 +254,8 @@ pub(super) struct Waiting {
     pub(super) has_news: bool,
     /// Peers that have opened an association since the child looked.
     pub(super) arrived: Vec<Peer>,
+    /// Probes that have ended: AE titles, and whether the peer is back.
+    pub(super) probed: Vec<(String, bool)>,
 }
 
 /// See the module.
@@ -391,6 +398,12 @@ impl Shared {
     }
 
     /// Waits until something may be there for the child.
+    /// A probe has ended.
+    pub(super) fn probed(&self, ae_title: String, is_back: bool) {
+        self.waiting.lock().probed.push((ae_title, is_back));
+        self.woken.notify_one();
+    }
+
     pub(super) async fn woken(&self) {
         self.woken.notified().await;
     }

@@ -21,6 +21,13 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// Another evaluation, before a report or in place of a wait: what is not there by now is not committed.
+    pub(super) fn last(id: i64, terms: Terms, begins: Option<oneshot::Sender<Result<Begun, String>>>) -> Self {
+        let mut task = Self { begins, ..Self::first(id, terms) };
+        task.evaluation.waits_no_more = true;
+        task
+    }
+
     pub(super) fn first(id: i64, terms: Terms) -> Self {
         Self { id, evaluation: Evaluation::new(terms), begins: None, has_begun: false }
     }

@@ -67,6 +67,11 @@ impl Asking {
         self.arriving.is_some() || self.replying.is_some()
     }
 
+    /// Whether a report is to be answered.
+    pub(super) fn is_replying(&self) -> bool {
+        self.replying.is_some()
+    }
+
     /// Waits until what a report says is durable, if there is one.
     pub(super) async fn replied(&mut self) -> ReportStatus {
         match &mut self.replying {

@@ -185,7 +185,7 @@ impl Association {
     async fn wait_idle(&mut self, changed: &mut watch::Receiver<u64>, until: Instant) -> Result<bool, CallError> {
         self.hub.borrow_mut().idle += 1;
         // A report is answered, however long that takes.
-        let is_reporting = self.asking.is_reporting();
+        let is_replying = self.asking.is_replying();
         let mut replied = None;
         let waited = tokio::select! {
             read = self.call.read(AWAITED) => Some(read),
@@ -194,7 +194,7 @@ impl Association {
                 Some(Ok(()))
             }
             _ = changed.changed() => Some(Ok(())),
-            () = sleep_until(until), if !is_reporting => None,
+            () = sleep_until(until), if !is_replying => None,
         };
         self.hub.borrow_mut().idle -= 1;
         if let Some(status) = replied {

@@ -21,7 +21,7 @@
 pub(crate) mod actor;
 mod asking;
 mod association;
-mod backoff;
+pub(crate) mod backoff;
 mod bandwidth;
 mod breaker;
 mod committing;

@@ -179,6 +179,8 @@ pub struct CommitmentSettings {
     pub is_enabled: bool,
     /// What is verified of a file.
     pub verify: Verify,
+    /// Destinations that must have an instance before it is committed, by name: each that it has a duty to.
+    pub commit_when: Arc<[String]>,
     /// How long a report is retried, from the request on.
     pub retry_for: Duration,
     /// The peers that may be called.

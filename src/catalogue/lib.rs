@@ -33,7 +33,8 @@ pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
     ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, FileRow, HadInstance, HadStudy,
     InstanceDelivery, InstanceProgress, InstanceRow, MAX_VERSIONS, NotACursor, NotADelivery, NotDelivered, Numbers,
-    OriginRow, Page, Place, Reader, Reconciled, Search, SeriesRow, StoredFile, Study, StudyDelivery, StudyRow, Totals,
+    OriginRow, Owing, Page, Place, Reader, Reconciled, Search, SeriesRow, StoredFile, Study, StudyDelivery, StudyRow,
+    Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
 pub use retention::{Releasable, Sweep};

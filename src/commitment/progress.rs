@@ -100,6 +100,15 @@ impl Requests {
         })
     }
 
+    /// A request that is [`State::Received`] is due now: what it waited for may have come.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn retry_wait(&mut self, id: i64, now_ms: i64) -> Result<(), Error> {
+        let sql = "UPDATE request SET next_ms = ?2 WHERE id = ?1 AND state = 0 AND next_ms > ?2";
+        self.file.transact(|db| db.prepare_cached(sql)?.execute((id, now_ms))).map(drop)
+    }
+
     /// The evaluation has come to its end. A reference without an outcome fails with [`FailureReason::ProcessingFailure`]. One that is
     /// [`State::Received`] becomes [`State::Evaluated`], is due at once, and has the whole of `retry_for` for its report.
     ///

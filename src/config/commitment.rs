@@ -4,6 +4,7 @@ use tidegate_actors::{CommitmentSettings, PeerSettings, Verify};
 
 use super::calling::{A_TITLE, AN_ADDRESS, address, is_title, tls};
 use super::checks::Checks;
+use super::delivery::{names, unknown};
 use super::keys::{self, Raw};
 
 /// Most peers. Each report looks for its peer among them.
@@ -12,11 +13,7 @@ const MAX_PEERS: usize = 1000;
 pub(super) fn commitment(raw: &Raw, checks: &mut Checks<'_>) -> Option<CommitmentSettings> {
     let keys::Commitment { enabled, verify, retry_for, commit_when } = &raw.commitment;
     let verify = checks.chosen("commitment.verify", verify, &[("size", Verify::Size), ("digest", Verify::Digest)]);
-    if let Some(first) = commit_when.first() {
-        let complaint = format!(
-            "{first:?} cannot be waited for: this version commits an instance when it is stored here, whatever its destinations have; leave \
-             the list empty"
-        );
+    if let Some(complaint) = unknown(commit_when, raw) {
         checks.refuse("commitment.commit_when", &complaint);
     }
     let peers = peers(raw, checks);
@@ -28,7 +25,8 @@ pub(super) fn commitment(raw: &Raw, checks: &mut Checks<'_>) -> Option<Commitmen
         checks.warn("catalogue.path", &complaint);
     }
     let tls = if peers.iter().any(|peer| peer.is_tls) { Some(tls(&raw.tls, checks)?) } else { None };
-    Some(CommitmentSettings { is_enabled: *enabled, verify: verify?, retry_for: retry_for.0, peers, tls })
+    let commit_when = names(commit_when);
+    Some(CommitmentSettings { is_enabled: *enabled, verify: verify?, commit_when, retry_for: retry_for.0, peers, tls })
 }
 
 /// The peers; every mistake in them is refused.

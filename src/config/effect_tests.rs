@@ -324,7 +324,7 @@ fn a_peer_that_could_not_be_called_is_refused_with_what_to_do() {
         (peer("ae_title = 'CT1'\nadress = 'ct1:104'"), "did you mean address?"),
         ("peer = 'CT1'".to_owned(), "peers must be written as tables"),
         ("[peer]\nae_title = 'CT1'".to_owned(), "peers must be written as tables"),
-        ("[commitment]\ncommit_when = ['archive']".to_owned(), "cannot be waited for"),
+        ("[commitment]\ncommit_when = ['archive']".to_owned(), "\"archive\" is no destination"),
         ("[commitment]\nverify = 'crc'".to_owned(), "must be \"size\" or \"digest\""),
         (rule("commitment = true"), "a deny rule cannot have it"),
     ] {

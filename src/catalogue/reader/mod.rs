@@ -26,7 +26,7 @@ pub use outbox::{Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, NotADe
 pub use progress::{InstanceDelivery, InstanceProgress, StudyDelivery};
 pub use reconcile::{NotDelivered, Reconciled};
 pub use search::{Cursor, NotACursor, Page, Search};
-pub use stored::{MAX_VERSIONS, StoredFile};
+pub use stored::{MAX_VERSIONS, Owing, StoredFile};
 pub use study::{ArrivalRow, Numbers, OriginRow, SeriesRow, Study, StudyRow};
 
 /// A connection that reads. A query takes at most [`QUERY_TIMEOUT`](crate::QUERY_TIMEOUT), and holds a bounded part of the catalogue in memory.

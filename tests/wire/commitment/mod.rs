@@ -1,5 +1,6 @@
 //! Storage commitment: what the node says of an instance is so when it says it, and it says it to the one who asked, whatever happens meanwhile.
 
+mod archive;
 pub(crate) mod modality;
 mod states;
 mod ways;

@@ -204,6 +204,11 @@ impl Listener {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
+    /// The same at that address.
+    pub(crate) fn on(address: SocketAddr) -> Self {
+        Self(TcpListener::bind(address).unwrap())
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap()
     }
@@ -226,12 +231,18 @@ impl Listener {
         is_quiet
     }
 
+    /// Accepts a connection. One without a word asks whether anybody is there.
     fn accept(&self) -> (Wire, AssociationRQ) {
-        let (stream, _) = self.0.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut wire = Wire(stream);
-        let Some(Pdu::AssociationRQ(request)) = wire.pdu() else { panic!("no request") };
-        (wire, request)
+        loop {
+            let (stream, _) = self.0.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let mut wire = Wire(stream);
+            match wire.pdu() {
+                Some(Pdu::AssociationRQ(request)) => return (wire, request),
+                None => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// Accepts an association, with the role or without it.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dicom_ul::pdu::{Pdu, RequestorRoles, UserVariableItem};
 use parking_lot::Mutex;
 
-use super::scp::{Commit, REPORTS, event_report, reporting};
+use super::reports::{REPORTS, event_report, reporting};
+use super::scp::Commit;
 use super::*;
 use crate::commitment::modality::PUSH_MODEL;
 

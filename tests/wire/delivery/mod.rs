@@ -5,11 +5,12 @@ mod faults;
 #[cfg(feature = "test-faults")]
 mod finder;
 mod limits;
+mod reports;
 #[cfg(feature = "test-faults")]
 mod reconciling;
 #[cfg(feature = "test-faults")]
 mod retention;
-mod scp;
+pub(crate) mod scp;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
