@@ -236,8 +236,8 @@ impl<'a> Duties<'a> {
         Ok(())
     }
 
-    /// Writes the sums.
-    pub(crate) fn finish(self) -> Result<()> {
+    /// Writes the sums. The destinations and studies whose deliveries have changed.
+    pub(crate) fn finish(self) -> Result<Vec<(i64, i64)>> {
         let of_study = "INSERT INTO study_destination AS s
                 (study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, iif(?3 + ?5 > 0, ?8, NULL))
@@ -247,6 +247,7 @@ impl<'a> Duties<'a> {
         let of_all = "UPDATE destination SET waiting = waiting + ?2, waiting_bytes = waiting_bytes + ?3, retrying = retrying + ?4,
             dead = dead + ?5, delivered = delivered + ?6 WHERE id = ?1";
         let mut totals: HashMap<i64, Sums> = HashMap::new();
+        let changed = self.changes.keys().copied().collect();
         for ((destination, study), Change { sums, since_ms }) in self.changes {
             let Sums { waiting, waiting_bytes, retrying, dead, delivered } = sums;
             let row = params![study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms];
@@ -262,6 +263,6 @@ impl<'a> Duties<'a> {
             let row = params![destination, waiting, waiting_bytes, retrying, dead, delivered];
             self.db.prepare_cached(of_all)?.execute(row)?;
         }
-        Ok(())
+        Ok(changed)
     }
 }

@@ -1,0 +1,1 @@
+-- Version 6. Nothing yet: another change has this number.
