@@ -5,18 +5,18 @@ use std::time::Duration;
 
 /// A wait that doubles with each failure in a row, give or take a fifth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// After the first failure.
-    pub(super) first: Duration,
+    pub(crate) first: Duration,
     /// At most, give or take a fifth.
-    pub(super) longest: Duration,
+    pub(crate) longest: Duration,
     /// By which each further failure multiplies it.
-    pub(super) factor: u32,
+    pub(crate) factor: u32,
 }
 
 impl Backoff {
     /// The wait after so many failures in a row, at least 1.
-    pub(super) fn after(self, failures: u32) -> Duration {
+    pub(crate) fn after(self, failures: u32) -> Duration {
         let factor = self.factor.saturating_pow(failures.saturating_sub(1).min(20));
         let wait = self.first.saturating_mul(factor).min(self.longest);
         wait.mul_f64(0.8 + 0.4 * fraction())

@@ -17,7 +17,7 @@
 
 pub(crate) mod actor;
 mod association;
-mod backoff;
+pub(crate) mod backoff;
 mod bandwidth;
 mod breaker;
 mod contexts;

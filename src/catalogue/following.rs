@@ -1,10 +1,10 @@
 //! What the writer does about completeness and events.
 
 use crate::catalogue::Catalogue;
-use crate::completeness::{Following, due};
 use crate::completeness::due::Completed;
-use crate::events::{EventChange, notes};
+use crate::completeness::{Following, due};
 use crate::events::SinkRow;
+use crate::events::{EventChange, notes};
 use crate::open::DESIGN;
 use crate::reader::events::sinks;
 use tidegate_database::Error;
@@ -17,7 +17,9 @@ impl Catalogue {
     pub fn follow(&mut self, following: Following) -> Result<(), Error> {
         let names: Vec<String> = following.sinks.iter().map(|sink| sink.sink.clone()).collect();
         self.set_following(following);
-        self.transact(|batch| names.iter().try_for_each(|name| crate::events::outbox::row_of(batch.db(), name).map(drop)))?;
+        self.transact(|batch| {
+            names.iter().try_for_each(|name| crate::events::outbox::row_of(batch.db(), name).map(drop))
+        })?;
         self.note_event_change();
         Ok(())
     }
@@ -53,9 +55,7 @@ impl Catalogue {
     /// # Errors
     /// Those of a transaction.
     pub fn release(&mut self, study_uids: &[String], now_ms: i64) -> Result<(), Error> {
-        self.transact(|batch| {
-            study_uids.iter().try_for_each(|uid| due::release(batch.db(), uid, now_ms).map(drop))
-        })?;
+        self.transact(|batch| study_uids.iter().try_for_each(|uid| due::release(batch.db(), uid, now_ms).map(drop)))?;
         Ok(())
     }
 

@@ -38,9 +38,9 @@ pub use delivery::{
 pub use events::{EventChange, EventKind, EventNote, EventOutcome, EventPatient, OwedEvent, SinkRow};
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, EventRow, FileRow, InstanceRow, MAX_VERSIONS,
-    NotACursor, NotADelivery, NotDelivered, Numbers, OriginRow, Page, PastEvent, Place, Reader, Reconciled, Search, SeriesRow,
-    StoredFile, Study, StudyDelivery, StudyRow, Totals,
+    ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, EventRow, FileRow, InstanceRow,
+    MAX_VERSIONS, NotACursor, NotADelivery, NotDelivered, Numbers, OriginRow, Page, PastEvent, Place, Reader,
+    Reconciled, Search, SeriesRow, StoredFile, Study, StudyDelivery, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
 pub use retention::{Releasable, Sweep};

@@ -22,7 +22,7 @@ ALTER TABLE series ADD COLUMN told_digest BLOB;
 CREATE INDEX series_due ON series (due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX series_held ON series (study) WHERE is_held = 1;
 
--- What was announced of a study at a destination since it was opened last.
+-- Whether it was announced that a destination has all of a study, since it was complete last, and that deliveries of it are dead, since there are any.
 ALTER TABLE study_destination ADD COLUMN is_done_told INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE study_destination ADD COLUMN is_dead_told INTEGER NOT NULL DEFAULT 0;
 

@@ -80,7 +80,8 @@ fn due(db: &Connection, sql: &str, now_ms: i64, limit: u32) -> Result<Vec<Due>> 
 
 fn complete_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: i64) -> Result<()> {
     let set = set::of_series(db, due.id)?;
-    let sql = "UPDATE series SET state = ?2, due_ms = NULL, is_held = 0, told = told + 1, told_ms = ?3, told_instances = ?4,
+    let sql =
+        "UPDATE series SET state = ?2, due_ms = NULL, is_held = 0, told = told + 1, told_ms = ?3, told_instances = ?4,
         told_bytes = ?5, told_digest = ?6 WHERE id = ?1";
     let digest = set.digest.to_be_bytes();
     let row = params![due.id, Wholeness::Complete.number(), now_ms, set.instances, set.bytes, digest];
@@ -91,14 +92,14 @@ fn complete_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: 
     let sql = "json_object('study', ?1, 'series', ?2, 'modality', (SELECT modality FROM series WHERE id = ?3), 'instances', ?4,
         'bytes', ?5, 'digest', ?6, 'completions', (SELECT told FROM series WHERE id = ?3))";
     let digest = format!("{:032x}", set.digest);
-    let data =
-        outbox::json(db, sql, params![due.study_uid, due.uid, due.id, set.instances, set.bytes, digest])?;
+    let data = outbox::json(db, sql, params![due.study_uid, due.uid, due.id, set.instances, set.bytes, digest])?;
     outbox.emit(EventKind::SeriesComplete, due.study, &due.study_uid, now_ms, &data)
 }
 
 fn complete_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: i64) -> Result<()> {
     let set = set::of_study(db, due.id)?;
-    let sql = "UPDATE study SET state = ?2, due_ms = NULL, is_held = 0, told = told + 1, told_ms = ?3, told_instances = ?4,
+    let sql =
+        "UPDATE study SET state = ?2, due_ms = NULL, is_held = 0, told = told + 1, told_ms = ?3, told_instances = ?4,
         told_bytes = ?5, told_digest = ?6 WHERE id = ?1";
     let digest = set.digest.to_be_bytes();
     let row = params![due.id, Wholeness::Complete.number(), now_ms, set.instances, set.bytes, digest];
@@ -106,10 +107,10 @@ fn complete_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: i
     if outbox.wants(EventKind::StudyComplete) {
         let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
             'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
-            'modalities', (SELECT json_group_array(modality) FROM
-                (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality)),
-            'sources', (SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
-                JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title)))";
+            'modalities', json((SELECT json_group_array(modality) FROM
+                (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
+            'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
+                JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))))";
         let digest = format!("{:032x}", set.digest);
         let data = outbox::json(db, sql, params![due.uid, due.id, set.instances, set.bytes, digest])?;
         outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
@@ -117,9 +118,9 @@ fn complete_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: i
     let sql = "SELECT destination FROM study_destination WHERE study = ?1";
     let mut statement = db.prepare_cached(sql)?;
     let destinations = statement.query_map([due.id], |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;
-    destinations.into_iter().try_for_each(|destination| {
-        crate::events::deliveries::tell(db, outbox, destination, due.id, now_ms)
-    })
+    destinations
+        .into_iter()
+        .try_for_each(|destination| crate::events::deliveries::tell(db, outbox, destination, due.id, now_ms))
 }
 
 /// Lets what was held of a study be due again: nobody is sending of it any more. Whether anything was.

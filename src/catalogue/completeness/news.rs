@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{Following, Wholeness, set};
 use crate::batch::{Reports, digest};
-use crate::events::outbox::{self, Outbox};
 use crate::events::EventKind;
+use crate::events::outbox::{self, Outbox};
 use crate::record::Record;
 
 /// New content of a transaction: when each study and series is due by it.
@@ -137,7 +137,9 @@ const SERIES: Table = Table {
 /// Whether it was complete, and is not any more. A file that came back or was moved is nothing new.
 fn open(db: &Connection, table: &Table, id: i64, arrival: Arrival) -> Result<bool> {
     let look = |row: &rusqlite::Row<'_>| Ok((Wholeness::of(row.get(0)?), digest(row.get_ref(1)?)));
-    let Some((state, told)) = db.prepare_cached(table.look)?.query_row([id], look).optional()? else { return Ok(false) };
+    let Some((state, told)) = db.prepare_cached(table.look)?.query_row([id], look).optional()? else {
+        return Ok(false);
+    };
     let to = match state {
         Wholeness::Unknown | Wholeness::Open => Wholeness::Open,
         Wholeness::Reopened => Wholeness::Reopened,
@@ -149,12 +151,13 @@ fn open(db: &Connection, table: &Table, id: i64, arrival: Arrival) -> Result<boo
 }
 
 fn reopen(db: &Connection, outbox: &mut Outbox<'_>, study: i64, at_ms: i64) -> Result<()> {
-    let forget = "UPDATE study_destination SET is_done_told = 0, is_dead_told = 0 WHERE study = ?1";
+    let forget = "UPDATE study_destination SET is_done_told = 0 WHERE study = ?1";
     db.prepare_cached(forget)?.execute([study])?;
     if !outbox.wants(EventKind::StudyReopened) {
         return Ok(());
     }
-    let sql = "SELECT uid, json_object('study', uid, 'completions', told, 'instances', told_instances, 'bytes', told_bytes,
+    let sql =
+        "SELECT uid, json_object('study', uid, 'completions', told, 'instances', told_instances, 'bytes', told_bytes,
         'digest', lower(hex(told_digest))) FROM study WHERE id = ?1";
     let (uid, data): (String, String) =
         db.prepare_cached(sql)?.query_row([study], |row| Ok((row.get(0)?, row.get(1)?)))?;

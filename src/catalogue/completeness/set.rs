@@ -21,7 +21,8 @@ pub struct ContentSet {
 
 /// The set of a study.
 pub(crate) fn of_study(db: &Connection, study: i64) -> Result<ContentSet> {
-    let sql = "SELECT instance.uid, digest, instance.bytes FROM series CROSS JOIN instance ON instance.series = series.id
+    let sql =
+        "SELECT instance.uid, digest, instance.bytes FROM series CROSS JOIN instance ON instance.series = series.id
         WHERE series.study = ?1";
     of(db, sql, study)
 }

@@ -18,8 +18,7 @@ struct Found {
     data: String,
 }
 
-/// Tells that a destination has all of a study, or that a delivery of it was given up, once until the study is reopened; a study whose dead deliveries are
-/// tried again may be told of again.
+/// Tells once for each completion that a destination has all of a study, and once that deliveries of it are dead, until none is.
 pub(crate) fn tell(db: &Connection, outbox: &mut Outbox<'_>, destination: i64, study: i64, at_ms: i64) -> Result<()> {
     if !outbox.wants(EventKind::DeliveryDone) && !outbox.wants(EventKind::DeliveryDead) {
         return Ok(());
@@ -52,7 +51,8 @@ pub(crate) fn tell(db: &Connection, outbox: &mut Outbox<'_>, destination: i64, s
     }
     let told = (found.is_done_told || is_done, is_dead);
     if told != (found.is_done_told, found.is_dead_told) {
-        let sql = "UPDATE study_destination SET is_done_told = ?3, is_dead_told = ?4 WHERE study = ?1 AND destination = ?2";
+        let sql =
+            "UPDATE study_destination SET is_done_told = ?3, is_dead_told = ?4 WHERE study = ?1 AND destination = ?2";
         db.prepare_cached(sql)?.execute((study, destination, told.0, told.1))?;
     }
     Ok(())

@@ -30,7 +30,8 @@ pub(crate) fn enter(db: &Connection, note: &EventNote) -> Result<bool> {
             advance(db, sink, study)?;
         }
         EventOutcome::Gone { why } => {
-            let sql = "UPDATE owed_event SET attempts = attempts + 1, last_ms = ?3, why = ?4 WHERE sink = ?1 AND event = ?2";
+            let sql =
+                "UPDATE owed_event SET attempts = attempts + 1, last_ms = ?3, why = ?4 WHERE sink = ?1 AND event = ?2";
             db.prepare_cached(sql)?.execute((sink, event, at_ms, why))?;
             db.prepare_cached("UPDATE sink SET gone_ms = ?2 WHERE id = ?1")?.execute((sink, at_ms))?;
         }
