@@ -57,6 +57,7 @@ mod sync;
 mod writer;
 
 pub use catalogue::orders::{DeliveryOrder, NotOrdered, Ordered};
+pub use catalogue::state::CompletedState;
 pub use catalogue::state::{
     CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState,
 };
@@ -80,6 +81,7 @@ pub use node::settings::{
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;
+pub use sinks::{SinkPhase, SinkState};
 pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::service::Service;
 pub use supervision::spec::Group;

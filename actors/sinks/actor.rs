@@ -234,6 +234,9 @@ impl SinkActor {
         let Some((reader, _)) = &mut self.reader else { return Ok(()) };
         let generation = reader.generation()?;
         let Some(row) = reader.sink(&self.name)? else { return Ok(()) };
+        if self.row.as_ref().is_some_and(|(before, _)| before.asked_ms != row.asked_ms) {
+            self.down = None; // an operator wants it tried now
+        }
         if wants_page && row.gone_ms.is_none() && row.due_ms.is_some_and(|due_ms| due_ms <= clock_ms()) {
             // Those that are begun are due in the file until their outcome is noted.
             let limit = PAGE + u32::try_from(self.begun.len()).unwrap_or(0);
@@ -303,7 +306,12 @@ impl SinkActor {
             }
         };
         self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
-        let failures = if is_down { self.down.map_or(1, |(failures, _)| failures + 1) } else { owed.attempts + 1 };
+        let failures = match self.down {
+            _ if !is_down => owed.attempts + 1,
+            // Those that were under way together have failed together.
+            Some((failures, at)) if at > now => failures,
+            before => before.map_or(1, |(failures, _)| failures + 1),
+        };
         let wait = BACKOFF.after(failures).max(after.unwrap_or_default());
         if is_down {
             if self.down.is_none() {
@@ -312,6 +320,8 @@ impl SinkActor {
             self.down = Some((failures, now + wait));
             self.page.clear();
             self.has_changed = true;
+        } else {
+            self.down = None; // it answers
         }
         if age >= self.settings.retry_for {
             self.figures.dead.increment();

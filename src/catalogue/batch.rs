@@ -3,17 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, Row, params};
 
 use crate::completeness::due::{self, Completed};
 use crate::completeness::{Following, news::News};
 use crate::delivery::duties::Duties;
-use crate::delivery::notes::generation;
-use crate::events::{EventNote, deliveries, notes, outbox, outbox::Outbox};
+use crate::events::{deliveries, outbox, outbox::Outbox};
 use crate::ids::{Ids, RecordIds, find_directory};
 use crate::place::{Bytes, Place, kept_name};
-use crate::record::{Record, State};
+use crate::record::{Record, Reports, State, digest};
 use crate::times::Times;
 use tidegate_database::PackedUid;
 
@@ -28,18 +26,6 @@ pub struct Entered {
     pub unchanged: u64,
     /// Records that were passed over, since their path does not lead below the root.
     pub refused: u64,
-}
-
-/// Where records come from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reports {
-    /// From those who stored the files. They may be late: the file may be gone, and a catch-up may have seen that.
-    Late,
-    /// From the disk, just now.
-    Current {
-        /// When.
-        at_ms: i64,
-    },
 }
 
 /// A transaction, and the sums that are written once at its end.
@@ -58,7 +44,7 @@ pub(crate) struct Batch<'a> {
     /// Since when studies are followed.
     followed_since_ms: i64,
     news: News,
-    outbox: Outbox<'a>,
+    pub(crate) outbox: Outbox<'a>,
     pub(crate) entered: Entered,
 }
 
@@ -111,12 +97,6 @@ impl Known {
             state: State::of(row.get(9)?),
         })
     }
-}
-
-/// The digest in a column.
-pub(crate) fn digest(value: ValueRef<'_>) -> Option<u128> {
-    let bytes = value.as_blob().ok()?;
-    bytes.try_into().ok().map(u128::from_be_bytes)
 }
 
 /// What a record made of the row of a known file.
@@ -347,19 +327,6 @@ impl<'a> Batch<'a> {
     fn follow(&mut self, record: &Record, ids: &RecordIds) {
         let (of, since_ms) = ((ids.study, ids.series), self.followed_since_ms);
         self.news.add(record, of, self.following, since_ms, self.reports);
-    }
-
-    /// Notes the outcomes of events. How many were about events that are still owed.
-    pub(crate) fn note_events(&mut self, notes: &[&EventNote]) -> Result<u64> {
-        if notes.is_empty() {
-            return Ok(0);
-        }
-        let (generation, mut noted) = (generation(self.db)?, 0);
-        for note in notes.iter().filter(|note| note.generation == generation) {
-            noted += u64::from(notes::enter(self.db, note)?);
-        }
-        self.outbox.has_changed |= noted > 0;
-        Ok(noted)
     }
 
     /// Completes what is due.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 use tidegate_database::{Error, Writer};
 
-use crate::batch::{Batch, Entered, Reports, find};
+use crate::batch::{Batch, Entered, find};
 use crate::completeness::Following;
 use crate::delivery::{DeliveryNote, DestinationRow, destinations};
 use crate::events::EventNote;
 use crate::ids::Ids;
 use crate::open::DESIGN;
-use crate::record::{Origin, Record, State};
+use crate::record::{Origin, Record, Reports, State};
 
 /// Whether the catalogue has ever kept patients.
 const PATIENTS: &str = "patients";

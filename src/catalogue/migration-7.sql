@@ -9,6 +9,7 @@ ALTER TABLE study ADD COLUMN told_instances INTEGER;
 ALTER TABLE study ADD COLUMN told_bytes INTEGER;
 ALTER TABLE study ADD COLUMN told_digest BLOB;                   -- of the set: docs/events.md
 CREATE INDEX study_due ON study (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX study_complete ON study (id) WHERE state = 2;
 CREATE INDEX study_held ON study (is_held) WHERE is_held = 1;
 
 ALTER TABLE series ADD COLUMN state INTEGER NOT NULL DEFAULT 0;
@@ -40,6 +41,7 @@ CREATE TABLE sink (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
   gone_ms INTEGER,                       -- when it has said that it wants no events any more
+  asked_ms INTEGER,                      -- when an operator wanted everything tried again
   waiting INTEGER NOT NULL DEFAULT 0,    -- the sums of its rows in owed_event
   dead INTEGER NOT NULL DEFAULT 0,
   published INTEGER NOT NULL DEFAULT 0

@@ -18,7 +18,7 @@ use tidegate_catalogue::{EventKind, Following, Quiet, Subscription};
 use super::calling::address;
 use super::checks::Checks;
 use super::human::{Period, Scalar};
-use super::keys::{Raw, SinkEntry};
+use super::keys::{QUIET, Raw, SinkEntry};
 use super::nearest::nearest;
 use super::secret::secret;
 
@@ -28,7 +28,6 @@ const MAX_SINKS: usize = 16;
 const MAX_NAME_CHARACTERS: usize = 32;
 const RETRY_FOR: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
-pub(super) const QUIET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 /// Bytes of a key (Standard Webhooks 1.0).
 const SECRET_BYTES: RangeInclusive<usize> = 24..=64;
 

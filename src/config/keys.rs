@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounded;
-use super::events::QUIET;
 use super::human::{Limit, LimitOrAuto, Period, PeriodOrAuto, Size, SizeOrAuto, SizeOrUnlimited};
 
 const KIB: u64 = 1 << 10;
@@ -17,6 +16,8 @@ const TIB: u64 = 1 << 40;
 /// Associations that a limit may allow.
 pub(super) const ASSOCIATIONS: RangeInclusive<i64> = 1..=65_536;
 const LIFETIME: RangeInclusive<Duration> = s(1)..=s(30 * 86_400);
+/// The quiet time of a study or series.
+pub(super) const QUIET: RangeInclusive<Duration> = s(1)..=s(7 * 86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=s(86_400);
 /// With a second or less, a child that waits for its turn on a busy machine would count as hung: it sends four heartbeats a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = s(1)..=s(3600);

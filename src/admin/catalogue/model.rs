@@ -43,6 +43,10 @@ pub(crate) struct Study {
     pub(crate) gone: u64,
     pub(crate) first_received: String,
     pub(crate) last_received: String,
+    /// `unknown`, `open`, `complete` or `reopened`.
+    pub(crate) completeness: String,
+    /// When it was complete last; absent if it never was.
+    pub(crate) completed: Option<String>,
 }
 
 /// A study with its series and its senders.
@@ -356,6 +360,8 @@ impl From<StudyRow> for Study {
             gone: row.gone,
             first_received: rfc3339(row.first_ms),
             last_received: rfc3339(row.last_ms),
+            completeness: row.wholeness.name().to_owned(),
+            completed: row.completed_ms.map(rfc3339),
         }
     }
 }

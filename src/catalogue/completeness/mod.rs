@@ -79,6 +79,16 @@ impl Wholeness {
     /// Every state, by its number in a row.
     pub const ALL: [Self; 4] = [Self::Unknown, Self::Open, Self::Complete, Self::Reopened];
 
+    /// The name in lists and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Open => "open",
+            Self::Complete => "complete",
+            Self::Reopened => "reopened",
+        }
+    }
+
     pub(crate) fn number(self) -> i64 {
         self as i64
     }

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{Following, Wholeness, set};
-use crate::batch::{Reports, digest};
 use crate::events::EventKind;
 use crate::events::outbox::{self, Outbox};
-use crate::record::Record;
+use crate::record::{Record, Reports, digest};
 
 /// New content of a transaction: when each study and series is due by it.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Result};
 use tidegate_database::PackedUid;
 use twox_hash::XxHash3_128;
 
-use crate::batch::digest;
+use crate::record::digest;
 
 /// What a study or series has had so far, whether the files are still there or not. Two files of one instance with the same content count once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,11 @@
 //! later ones of its study, and no other. Without a sink that wants an event there is no row of it.
 
 pub(crate) mod deliveries;
+mod entering;
 pub(crate) mod notes;
 pub(crate) mod outbox;
+
+use crate::delivery::Generation;
 
 /// What an event tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +73,8 @@ pub struct SinkRow {
     pub name: String,
     /// When it has said that it wants no events any more.
     pub gone_ms: Option<i64>,
+    /// When an operator wanted everything tried again.
+    pub asked_ms: Option<i64>,
     /// Events that it is owed.
     pub waiting: i64,
     /// Events that were given up.
@@ -150,7 +155,7 @@ pub enum EventOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventNote {
     /// The catalogue that the event was read from.
-    pub generation: crate::Generation,
+    pub generation: Generation,
     /// The sink.
     pub sink: i64,
     /// The event.

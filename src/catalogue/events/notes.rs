@@ -63,7 +63,9 @@ pub(crate) fn change(
     after: i64,
 ) -> Result<(u64, Option<i64>)> {
     if change == EventChange::Retry {
-        db.execute("UPDATE sink SET gone_ms = NULL WHERE id = ?1", [sink])?;
+        let sql =
+            "UPDATE sink SET gone_ms = NULL, asked_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) WHERE id = ?1";
+        db.prepare_cached(sql)?.execute([sink])?;
     }
     let sql = "SELECT event, study, state FROM owed_event WHERE sink = ?1 AND event > ?2 AND (?3 = 0 OR state = 1)
         AND (?4 IS NULL OR event = ?4) ORDER BY event LIMIT ?5";

@@ -6,7 +6,7 @@ use tidegate_database::Error;
 use super::Reader;
 use crate::events::{EventKind, EventPatient, OwedEvent, SinkRow};
 
-const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published,
+const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published, asked_ms,
         (SELECT min(due_ms) FROM owed_event WHERE owed_event.sink = sink.id AND due_ms IS NOT NULL),
         (SELECT owed_ms FROM owed_event WHERE owed_event.sink = sink.id AND state = 0 ORDER BY event LIMIT 1)
     FROM sink";
@@ -65,8 +65,9 @@ fn sink(row: &Row<'_>) -> Result<SinkRow> {
         waiting: row.get(3)?,
         dead: row.get(4)?,
         published: row.get(5)?,
-        due_ms: row.get(6)?,
-        since_ms: row.get(7)?,
+        asked_ms: row.get(6)?,
+        due_ms: row.get(7)?,
+        since_ms: row.get(8)?,
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{Reader, counts};
+use crate::completeness::Wholeness;
 use crate::record::{SeriesValues, StudyValues};
 use tidegate_database::Error;
 
@@ -40,6 +41,10 @@ pub struct StudyRow {
     pub first_ms: i64,
     /// When its last instance was received.
     pub last_ms: i64,
+    /// Whether all of it has come.
+    pub wholeness: Wholeness,
+    /// When it was complete last.
+    pub completed_ms: Option<i64>,
 }
 
 /// A study with its series.
@@ -157,7 +162,7 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
         texts.collect::<Result<Vec<String>>>()
     };
     let (modalities, calling_ae_titles) = (texts(modalities)?, texts(titles)?);
-    let sql = "SELECT uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description, first_ms, last_ms
+    let sql = "SELECT uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description, first_ms, last_ms, state, told_ms
         FROM study WHERE id = ?1";
     db.prepare_cached(sql)?.query_row([id], |row| {
         Ok(StudyRow {
@@ -172,6 +177,8 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
             },
             first_ms: row.get(7)?,
             last_ms: row.get(8)?,
+            wholeness: Wholeness::of(row.get(9)?),
+            completed_ms: row.get(10)?,
             modalities,
             calling_ae_titles,
             series,

@@ -1,7 +1,7 @@
 //! Completeness, and the events that tell of it.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 use tidegate_catalogue::catch_up::{CatchUp, Depth};
@@ -325,4 +325,25 @@ fn due_times_and_due_events_are_found_by_index() {
         let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
         assert!(plan[0].contains(index) && !plan.iter().any(|step| step.contains("TEMP B-TREE")), "{sql}: {plan:?}");
     }
+}
+
+/// The child looks for the next due time after each batch, and completes what is due: neither may depend on how many studies are open.
+#[test]
+fn a_hundred_thousand_open_studies_cost_a_look_at_an_index() {
+    let mut fixture = Fixture::following(following(&[StudyComplete]));
+    for studies in (0..100_000).collect::<Vec<u32>>().chunks(4096) {
+        let records: Vec<_> =
+            studies.iter().map(|study| Record { received_ms: 1_000_000, ..record(*study, 1, 1) }).collect();
+        fixture.catalogue.enter(&records).unwrap();
+    }
+    let began = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(fixture.catalogue.next_due_ms().unwrap(), Some(1_030_000));
+    }
+    let a_look = began.elapsed() / 1000;
+    let began = Instant::now();
+    assert_eq!(fixture.catalogue.complete(1_030_000, 256, &nobody).unwrap().series, 256);
+    let a_completion = began.elapsed();
+    println!("a look {a_look:?}, a transaction with 256 series {a_completion:?}");
+    assert!(a_look < Duration::from_millis(1) && a_completion < Duration::from_secs(1), "{a_look:?} {a_completion:?}");
 }
