@@ -12,6 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tidegate_catalogue::receipt::{OriginEntry, OriginKey};
 use tidegate_storage::{Instance, Stored};
 
+use crate::senders::{Senders, Sending};
+
 /// The sender of an instance.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -25,6 +27,8 @@ pub struct Origin {
     pub rule: Option<String>,
     /// The destinations of its instances, by name.
     pub destinations: Arc<[String]>,
+    /// The studies that it sends, for those who wait for its end.
+    sending: Option<Arc<Sending>>,
     /// Its entry in the root's list of origins, once a writer has looked; `None`: it has none.
     pub(crate) key: OnceLock<Option<OriginKey>>,
     /// The same for the catalogue, once that needs it.
@@ -46,14 +50,27 @@ impl Origin {
     /// A sender whose instances have no destination.
     pub fn new(association: u64, peer: SocketAddr, calling_ae_title: String, rule: Option<String>) -> Self {
         let (key, catalogued) = (OnceLock::new(), OnceLock::new());
-        Self { association, peer, calling_ae_title, rule, destinations: Arc::default(), key, catalogued }
+        Self { association, peer, calling_ae_title, rule, destinations: Arc::default(), sending: None, key, catalogued }
     }
 
     /// The same sender, with these destinations of its instances.
     #[must_use]
     pub fn with_destinations(&self, destinations: Arc<[String]>) -> Self {
-        let Self { association, peer, calling_ae_title, rule, .. } = self;
-        Self { destinations, ..Self::new(*association, *peer, calling_ae_title.clone(), rule.clone()) }
+        let Self { association, peer, calling_ae_title, rule, sending, .. } = self;
+        let sending = sending.clone();
+        Self { destinations, sending, ..Self::new(*association, *peer, calling_ae_title.clone(), rule.clone()) }
+    }
+
+    /// The same sender, whose studies are known while it or one of its instances is there.
+    pub(crate) fn joining(self, senders: Option<&Arc<Senders>>) -> Self {
+        Self { sending: senders.map(|senders| Arc::new(senders.join())), ..self }
+    }
+
+    /// An instance of the study is on its way.
+    pub(crate) fn note_study(&self, study_uid: &str) {
+        if let Some(sending) = &self.sending {
+            sending.note(study_uid);
+        }
     }
 
     /// As the list of origins has it.

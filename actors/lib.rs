@@ -23,6 +23,8 @@
 //! | [`commitment`] | answers for stored instances: storage commitment requests, their evaluation and reports |
 //! | [`delivery`] | sends what is stored to its destinations |
 //! | [`supervision`] | starts, watches and replaces the parts of the node |
+//! | [`sinks`] | publishes events to other systems |
+//! | [`senders`] | who is sending of which study |
 //! | [`gauges`] | counters, histograms, events and records, for operators |
 //! | [`committed`] | the event that an instance is stored, for everything behind the storage |
 //! | [`refusal`] | the reasons of a refusal, and their DIMSE statuses |
@@ -48,11 +50,14 @@ pub mod node;
 pub mod patience;
 pub mod refusal;
 mod reopening;
+mod senders;
+pub mod sinks;
 pub mod supervision;
 mod sync;
 mod writer;
 
 pub use catalogue::orders::{DeliveryOrder, NotOrdered, Ordered};
+pub use catalogue::state::CompletedState;
 pub use catalogue::state::{
     CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState,
 };
@@ -70,11 +75,13 @@ pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierEr
 pub use node::phase::Phase;
 pub use node::settings::{
     AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings,
-    DestinationKind, DestinationSettings, DicomDestination, Hours, LiveSettings, MinimumRate, NodeSettings,
-    PeerSettings, RestartLimit, RetentionSettings, SupervisionSettings, Terms, Verify, WriterSettings,
+    DestinationKind, DestinationSettings, DicomDestination, EventSettings, Hours, LiveSettings, MinimumRate,
+    NodeSettings, PeerSettings, RestartLimit, RetentionSettings, Secret, SinkKind, SinkSettings, SupervisionSettings,
+    Terms, Verify, WebhookSettings, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;
+pub use sinks::{SinkPhase, SinkState};
 pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::service::Service;
 pub use supervision::spec::Group;

@@ -17,6 +17,7 @@ use crate::mailbox::WriterMailbox;
 use crate::node::live::Live;
 use crate::node::phase::Phase;
 use crate::node::settings::LiveSettings;
+use crate::senders::Senders;
 
 /// The parts of the node that associations use. All associations share one environment.
 pub(crate) struct Env {
@@ -35,6 +36,8 @@ pub(crate) struct Env {
     pub(crate) delivery: Arc<delivery::Shared>,
     /// Storage commitment; `None`: there is none without the catalogue.
     pub(crate) commitment: Option<Arc<commitment::Shared>>,
+    /// Who is sending of which study; `None`: nobody asks.
+    pub(crate) senders: Option<Arc<Senders>>,
 }
 
 impl Env {

@@ -125,7 +125,7 @@ impl Connection {
         }
         self.note_refused_contexts(&request);
         let rule = self.rule().map(str::to_owned);
-        self.peer.accepted(rule);
+        self.peer.accepted(rule, self.node.env.senders.as_ref());
         self.session.accept(request.async_operations);
         self.open_line();
         self.node.env.gauges.counters.associations_accepted.increment();

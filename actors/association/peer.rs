@@ -11,6 +11,7 @@ use crate::gauges::audit::AuditPeer;
 use crate::gauges::recent::Sender;
 use crate::network::certificate::CertificateNames;
 use crate::node::settings::{AccessSettings, LiveSettings};
+use crate::senders::Senders;
 
 /// The peer of a connection.
 #[derive(Debug)]
@@ -87,9 +88,9 @@ impl Peer {
     }
 
     /// Records that its association is accepted, under this access rule. The origin of its instances is fixed from here on.
-    pub(crate) fn accepted(&mut self, rule: Option<String>) {
+    pub(crate) fn accepted(&mut self, rule: Option<String>, senders: Option<&Arc<Senders>>) {
         let (association, title) = (self.origin.association, self.calling_ae_title.clone());
-        self.origin = Arc::new(Origin::new(association, self.address, title, rule));
+        self.origin = Arc::new(Origin::new(association, self.address, title, rule).joining(senders));
     }
 
     /// The origin of instances under that access rule, with their destinations.

@@ -11,6 +11,7 @@ use tidegate_catalogue::catch_up::Disk;
 use tidegate_memory::MemoryBudget;
 use tokio::time::sleep_until;
 
+use super::completeness::{self, Completeness};
 use super::keeper::{Keeper, RootId};
 use super::memory::IsMeasured;
 use super::queue::BATCH;
@@ -40,6 +41,8 @@ pub(crate) struct Env<D: Disk> {
     pub(crate) open_disk: OpenDisk<D>,
     /// `None`: nothing is ever deleted.
     pub(crate) retention: Option<retention::Env>,
+    /// `None`: nothing is ever complete.
+    pub(crate) completeness: Option<completeness::Env>,
 }
 
 /// The child.
@@ -48,6 +51,7 @@ pub(crate) struct CatalogueActor<D: Disk> {
     mailbox: Arc<WriterMailbox>,
     keeper: Keeper<D>,
     retention: Option<Retention>,
+    completeness: Option<Completeness>,
     worked_at: Instant,
     rested_at: Instant,
     /// Dropped last: the supervisor learns of the end when the missed records are counted.
@@ -56,11 +60,11 @@ pub(crate) struct CatalogueActor<D: Disk> {
 
 impl<D: Disk> CatalogueActor<D> {
     pub(crate) fn new(env: Env<D>, liveness: Liveness) -> Self {
-        let Env { shared, budget, mailbox, is_measured, root_id, open_disk, retention } = env;
+        let Env { shared, budget, mailbox, is_measured, root_id, open_disk, retention, completeness } = env;
         let keeper = Keeper::new(shared.clone(), budget, is_measured, root_id, open_disk);
         let (worked_at, rested_at) = (Instant::now(), Instant::now());
-        let retention = retention.map(Retention::new);
-        Self { shared, mailbox, keeper, retention, worked_at, rested_at, liveness }
+        let (retention, completeness) = (retention.map(Retention::new), completeness.map(Completeness::new));
+        Self { shared, mailbox, keeper, retention, completeness, worked_at, rested_at, liveness }
     }
 
     pub(crate) async fn run(mut self) {
@@ -97,6 +101,7 @@ impl<D: Disk> CatalogueActor<D> {
                 () = self.shared.queue.arrived() => {}
                 () = self.shared.notes.arrived.notified() => {}
                 () = self.shared.orders.arrived.notified() => {}
+                () = stirred(self.completeness.as_ref()) => {}
                 () = self.shared.asked() => return,
             }
         }
@@ -108,7 +113,8 @@ impl<D: Disk> CatalogueActor<D> {
         let retry_at = self.keeper.retry_at().unwrap_or(now);
         let work = if self.keeper.is_open() {
             let ordered = self.shared.orders.wait().then_some(now);
-            let due = [self.batch_due(now), self.keeper.works.due(now), self.retention_due(), ordered];
+            let complete = self.completeness.as_ref().and_then(|it| it.due(&self.keeper, now));
+            let due = [self.batch_due(now), self.keeper.works.due(now), self.retention_due(), ordered, complete];
             let work = due.into_iter().flatten().min();
             work.map(|work| work.max(retry_at))
         } else {
@@ -169,6 +175,14 @@ impl<D: Disk> CatalogueActor<D> {
             self.keeper.obey();
             self.worked_at = Instant::now();
         }
+        if let Some(completeness) = &mut self.completeness
+            && self.keeper.retry_at().is_none()
+            && self.keeper.is_open()
+            && is_due(completeness.due(&self.keeper, now))
+        {
+            completeness.step(&mut self.keeper);
+            self.worked_at = Instant::now();
+        }
         if is_step_due && self.keeper.retry_at().is_none() && self.keeper.is_open() {
             let others_wait = self.mailbox.depth() > 0 || self.shared.queue.waiting().0 >= BATCH;
             self.keeper.step(others_wait);
@@ -205,5 +219,13 @@ impl<D: Disk> CatalogueActor<D> {
                 return;
             }
         }
+    }
+}
+
+/// Waits for what completeness hears of.
+async fn stirred(completeness: Option<&Completeness>) {
+    match completeness {
+        Some(completeness) => completeness.stirred().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,9 +1,9 @@
-//! Notes about deliveries on their way into the catalogue. Those who deliver wait until a note is durable, so their notes are few, and none is lost but
+//! Notes about deliveries and events on their way into the catalogue. Those who deliver wait until a note is durable, so their notes are few, and none is lost but
 //! with the process: what was not noted is delivered again.
 
 use std::sync::Arc;
 
-use tidegate_catalogue::DeliveryNote;
+use tidegate_catalogue::{DeliveryNote, EventNote};
 use tidegate_memory::{MemoryBudget, Stage};
 use tokio::sync::{oneshot, watch};
 
@@ -44,14 +44,27 @@ impl Deliveries {
     /// # Errors
     /// See [`NotNoted`]: the notes may be given again.
     pub(crate) async fn note(&self, notes: Vec<DeliveryNote>) -> Result<(), NotNoted> {
+        self.enter(notes, Vec::new()).await
+    }
+
+    /// The same for outcomes of events.
+    ///
+    /// # Errors
+    /// See [`NotNoted`].
+    pub(crate) async fn note_events(&self, notes: Vec<EventNote>) -> Result<(), NotNoted> {
+        self.enter(Vec::new(), notes).await
+    }
+
+    async fn enter(&self, notes: Vec<DeliveryNote>, event_notes: Vec<EventNote>) -> Result<(), NotNoted> {
         let of_deliveries = &self.shared.notes;
         // The place is free again when the answer is there.
         let _place = of_deliveries.places.acquire().await.map_err(|_| NotNoted::Ended)?;
-        let bytes = notes.len() * (size_of::<DeliveryNote>() + TEXT_BYTES);
+        let bytes = notes.len() * (size_of::<DeliveryNote>() + TEXT_BYTES)
+            + event_notes.len() * (size_of::<EventNote>() + TEXT_BYTES);
         let holder = self.budget.open_account("deliveries");
         let lease = holder.lease(Stage::Catalogue, bytes as u64).map_err(|_| NotNoted::NoMemory)?;
         let (answer, answered) = oneshot::channel();
-        let call = Call { notes, answer, lease };
+        let call = Call { notes, event_notes, answer, lease };
         if !of_deliveries.push(call) {
             return Err(NotNoted::Ended);
         }
@@ -61,5 +74,10 @@ impl Deliveries {
     /// Ticks after each transaction that has added or changed deliveries, or a destination.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.shared.deliveries_changed()
+    }
+
+    /// The same for events that are owed, and sinks.
+    pub(crate) fn events_changed(&self) -> watch::Receiver<u64> {
+        self.shared.notes.events_changed.subscribe()
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_catalogue::catch_up::{DifferenceKind, Disk};
+use tidegate_catalogue::catch_up::Disk;
 use tidegate_catalogue::{Catalogue, DESIGN, Error, News, Remedy, set_aside};
 use tidegate_memory::MemoryBudget;
 use tidegate_storage::StoreError;
@@ -16,8 +16,8 @@ use super::memory::{IsMeasured, WorkMemory};
 use super::notes::Call;
 use super::queue::{BATCH, Batch, Cause};
 use super::shared::{Shared, Trouble};
-use super::state::{LastBatch, OpenGap, Work, WorkState};
-use super::work::{Ended, OpenDisk, Works};
+use super::state::{LastBatch, OpenGap, Work};
+use super::work::{Ended, OpenDisk, Works, log_end};
 use crate::committed::clock_ms;
 use crate::reopening::{Pauses, Reopening, remedy_of};
 
@@ -49,6 +49,12 @@ pub(super) struct Keeper<D: Disk> {
     gaps: u64,
     /// Transactions of the open file so far that have changed deliveries.
     delivery_changes: Option<u64>,
+    /// The same of events that are owed.
+    event_changes: Option<u64>,
+    /// How often the file was opened.
+    openings: u64,
+    /// Calls of the file.
+    calls: u64,
     reopening: Reopening,
 }
 
@@ -73,6 +79,9 @@ impl<D: Disk> Keeper<D> {
             unnoted: Vec::new(),
             gaps: 0,
             delivery_changes: None,
+            event_changes: None,
+            openings: 0,
+            calls: 0,
             reopening: Reopening::new(PAUSES),
         }
     }
@@ -89,6 +98,27 @@ impl<D: Disk> Keeper<D> {
     /// Whether records or notes wait for the file.
     pub(super) fn has_pending(&self) -> bool {
         self.pending.is_some() || !self.pending_notes.is_empty() || !self.unnoted.is_empty()
+    }
+
+    /// How often the file was opened.
+    pub(super) fn openings(&self) -> u64 {
+        self.openings
+    }
+
+    /// Calls of the file so far: what was read of it before the last one may have changed.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// The open file, to be read in turns with writing.
+    pub(super) fn file(&self) -> Option<&Catalogue> {
+        self.file.as_ref()
+    }
+
+    /// Whether the catalogue has all that is on the disk and was told of, as far as it knows.
+    pub(super) fn is_current(&self) -> bool {
+        let is_current = self.shared.figures.seen.lock().is_current();
+        is_current && self.unnoted.is_empty() && !self.shared.queue.has_missed()
     }
 
     /// Whether memory is leased for work.
@@ -126,8 +156,9 @@ impl<D: Disk> Keeper<D> {
                 let mut seen = self.shared.figures.seen.lock();
                 (seen.is_partial, seen.is_uncertain, seen.bytes) = (!is_complete, true, bytes);
                 drop(seen);
-                (self.file, self.cache_bytes, self.delivery_changes) = (Some(file), 0, None);
-                self.tell_deliveries();
+                (self.file, self.cache_bytes, self.delivery_changes, self.event_changes) = (Some(file), 0, None, None);
+                self.openings += 1;
+                self.tell_changes();
                 self.works.want(Work::Changes);
                 self.succeeded();
             }
@@ -161,7 +192,9 @@ impl<D: Disk> Keeper<D> {
                 file.enter(&works.read(&unknown))?;
             }
             let notes: Vec<_> = calls.iter().flat_map(|call| &call.notes).collect();
-            file.enter_news(&News { records: &batch.records, again: &batch.stored, notes: &notes }).map(drop)
+            let event_notes: Vec<_> = calls.iter().flat_map(|call| &call.event_notes).collect();
+            let news = News { records: &batch.records, again: &batch.stored, notes: &notes, event_notes: &event_notes };
+            file.enter_news(&news).map(drop)
         });
         if entered.is_none() {
             (self.pending, self.pending_notes) = (Some(batch), calls);
@@ -242,8 +275,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Whether the catalogue has all that is on the disk, as far as it knows.
     pub(super) fn has_everything(&self) -> bool {
-        let is_current = self.shared.figures.seen.lock().is_current();
-        is_current && self.unnoted.is_empty() && !self.shared.queue.has_missed() && self.works.is_idle()
+        self.is_current() && self.works.is_idle()
     }
 
     /// Does a step of the work on the whole catalogue. `others_wait`: so do instances or records.
@@ -303,7 +335,8 @@ impl<D: Disk> Keeper<D> {
             call(&mut file, &mut keeper.works)
         });
         self.file = Some(file);
-        self.tell_deliveries();
+        self.calls += 1;
+        self.tell_changes();
         match result {
             Ok(value) => {
                 self.succeeded();
@@ -325,9 +358,16 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Tells those who deliver, and observers, if deliveries have changed.
-    fn tell_deliveries(&mut self) {
+    /// Tells those who deliver or publish, and observers, if deliveries or events have changed.
+    fn tell_changes(&mut self) {
         let Some(file) = &self.file else { return };
+        let changes = Some(file.event_changes());
+        if std::mem::replace(&mut self.event_changes, changes) != changes {
+            if let Ok(sinks) = file.sinks() {
+                self.shared.figures.seen.lock().sinks = sinks;
+            }
+            self.shared.notes.tick_events();
+        }
         let changes = Some(file.delivery_changes());
         if std::mem::replace(&mut self.delivery_changes, changes) != changes {
             // Without the rows, the former ones are told; the next change tells more.
@@ -398,48 +438,6 @@ impl<D: Disk> Keeper<D> {
             None => {
                 warn!(%path, reason, "catalogue cannot be written; trying again, and instances are stored as before")
             }
-        }
-    }
-}
-
-fn log_end(state: &WorkState) {
-    let WorkState { work, took, progress, problems, .. } = state;
-    let took_ms = took.as_millis() as u64;
-    // Every few minutes: only what it has found is worth a line.
-    if state.number > 1 && *work == Work::Changes && progress.differences() == 0 && progress.unreadable == 0 {
-        return;
-    }
-    if *work == Work::Check {
-        info!(
-            files = progress.files,
-            new = progress.new,
-            changed = progress.changed,
-            gone = progress.gone,
-            unreadable = progress.unreadable,
-            problems = problems.len(),
-            took_ms,
-            "catalogue checked"
-        );
-    } else {
-        info!(
-            work = work.name(),
-            directories = progress.directories,
-            skipped = progress.skipped,
-            files = progress.files,
-            new = progress.new,
-            changed = progress.changed,
-            gone = progress.gone,
-            unreadable = progress.unreadable,
-            took_ms,
-            "catalogue caught up"
-        );
-        // A catch-up reads each file as it is now, so later ones find nothing.
-        let altered = state.named.iter().filter(|difference| difference.kind != DifferenceKind::Unreadable).count();
-        if altered > 0 {
-            warn!(
-                files = altered,
-                "stored files are not as the catalogue had them: tidegate verify names those that are damaged"
-            );
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`disk`] | the storage root as catch-up sees it |
 //! | [`work`] | catch-up, check and rebuild, in steps |
 //! | [`retention`] | which files are deleted, and when |
+//! | [`completeness`] | when studies are complete |
 //! | [`offline`] | check and rebuild of a root that no node serves |
 //! | [`memory`] | the lease of the caches of SQLite |
 //! | [`shared`] | what the child, the sink and the observers share |
@@ -22,6 +23,7 @@
 //! missed; what was missed is noted as a gap, and catch-up closes it.
 
 pub(crate) mod actor;
+pub(crate) mod completeness;
 pub(crate) mod deliveries;
 mod disk;
 mod keeper;

@@ -1,9 +1,9 @@
-//! Notes about deliveries that wait to be entered, and the news of deliveries.
+//! Notes about deliveries and events that wait to be entered, and the news of both.
 
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tidegate_catalogue::DeliveryNote;
+use tidegate_catalogue::{DeliveryNote, EventNote};
 use tidegate_memory::MemoryLease;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
@@ -13,6 +13,7 @@ const MAX_CALLS: usize = 64;
 /// Notes of one call.
 pub(super) struct Call {
     pub(super) notes: Vec<DeliveryNote>,
+    pub(super) event_notes: Vec<EventNote>,
     pub(super) answer: oneshot::Sender<()>,
     pub(super) lease: MemoryLease,
 }
@@ -26,12 +27,13 @@ impl Call {
     }
 }
 
-/// The notes that wait, and the news of deliveries.
+/// The notes that wait, and the news.
 pub(super) struct Notes {
     waiting: Mutex<Waiting>,
     pub(super) places: Semaphore,
     pub(super) arrived: Notify,
     pub(super) changed: watch::Sender<u64>,
+    pub(super) events_changed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -48,6 +50,7 @@ impl Notes {
             places: Semaphore::new(MAX_CALLS),
             arrived: Notify::new(),
             changed: watch::Sender::new(0),
+            events_changed: watch::Sender::new(0),
         }
     }
 
@@ -79,6 +82,11 @@ impl Notes {
     /// A transaction has changed deliveries.
     pub(super) fn tick(&self) {
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// A transaction has changed events that are owed.
+    pub(super) fn tick_events(&self) {
+        self.events_changed.send_modify(|count| *count += 1);
     }
 
     /// Drops what waits, at the end of the node.

@@ -1,4 +1,4 @@
-//! What operators order about deliveries. The child does it in steps between its batches, since it is the only writer of the file.
+//! What operators order about deliveries and events. The child does it in steps between its batches, since it is the only writer of the file.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate_catalogue::{Catalogue, Change, ChangeProgress, Choice, Error};
+use tidegate_catalogue::{Catalogue, Change, ChangeProgress, Choice, Error, EventChange};
 use tokio::sync::{Notify, oneshot};
 
 use crate::committed::clock_ms;
@@ -26,6 +26,15 @@ pub enum DeliveryOrder {
     Pause,
     /// The end of a pause.
     Resume,
+    /// A change of the events that are owed to a sink.
+    Events {
+        /// What is done to them.
+        change: EventChange,
+        /// Only to dead ones.
+        is_dead: bool,
+        /// Only to this one.
+        event: Option<i64>,
+    },
 }
 
 /// How far an order has come.
@@ -53,6 +62,8 @@ pub(super) struct Order {
     destination: String,
     order: DeliveryOrder,
     progress: ChangeProgress,
+    /// The last event that was changed.
+    last_event: i64,
     changed: Arc<AtomicU64>,
     answer: oneshot::Sender<()>,
 }
@@ -68,6 +79,13 @@ impl Order {
             }
             DeliveryOrder::Pause => file.pause(&self.destination, true)?,
             DeliveryOrder::Resume => file.pause(&self.destination, false)?,
+            DeliveryOrder::Events { change, is_dead, event } => {
+                let which = (*is_dead, *event);
+                let (changed, next) = file.change_events(&self.destination, *change, which, self.last_event)?;
+                self.changed.fetch_add(changed, Ordering::Relaxed);
+                self.last_event = next.unwrap_or(self.last_event);
+                return Ok(next.is_none());
+            }
         }
         Ok(true)
     }
@@ -116,7 +134,7 @@ impl Orders {
                 return Err(NotOrdered::Busy);
             }
             let (destination, progress) = (destination.to_owned(), ChangeProgress::default());
-            waiting.push_back(Order { destination, order, progress, changed: changed.clone(), answer });
+            waiting.push_back(Order { destination, order, progress, last_event: 0, changed: changed.clone(), answer });
         }
         self.arrived.notify_one();
         let is_done = match within(PATIENCE, answered).await {

@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
-use tidegate_catalogue::DestinationRow;
+use tidegate_catalogue::{Completed, DestinationRow, SinkRow};
 use tidegate_memory::MemoryBudget;
 use tokio::sync::Notify;
 
 use super::notes::Notes;
 use super::orders::Orders;
 use super::queue::{CAPACITY, Queue};
-use super::state::{CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, WorkState};
+use super::state::{
+    CatalogueRequest, CatalogueState, CompletedState, Condition, LastBatch, OpenGap, RetentionState, WorkState,
+};
 use super::work::Numbers;
 use crate::gauges::counters::Counter;
 use crate::gauges::latency::Histogram;
@@ -49,7 +52,19 @@ pub(super) struct Figures {
     pub(super) deleted_bytes: Counter,
     /// Files that retention could not delete.
     pub(super) not_deleted: Counter,
+    pub(super) studies_completed: Counter,
+    pub(super) series_completed: Counter,
+    /// By how much the latest study or series was late, in milliseconds.
+    pub(super) latest_ms: AtomicU64,
     pub(super) seen: Mutex<Seen>,
+}
+
+impl Figures {
+    pub(super) fn note_completed(&self, done: &Completed) {
+        self.studies_completed.add(done.studies);
+        self.series_completed.add(done.series);
+        self.latest_ms.fetch_max(u64::try_from(done.late_ms).unwrap_or(0), Ordering::Relaxed);
+    }
 }
 
 /// The state as the child last saw it.
@@ -70,6 +85,8 @@ pub(super) struct Seen {
     pub(super) is_retention_blocked: bool,
     /// The destinations, as the last change of a delivery has left them.
     pub(super) destinations: Vec<DestinationRow>,
+    /// The sinks of events, as the last change has left them.
+    pub(super) sinks: Vec<SinkRow>,
     /// Since when the child has been in a call of the file.
     pub(super) calling: Option<Instant>,
 }
@@ -166,6 +183,20 @@ impl Shared {
     /// The destinations and what they are owed.
     pub(crate) fn destinations(&self) -> Vec<DestinationRow> {
         self.figures.seen.lock().destinations.clone()
+    }
+
+    /// The sinks of events and what they are owed.
+    pub(crate) fn sinks(&self) -> Vec<SinkRow> {
+        self.figures.seen.lock().sinks.clone()
+    }
+
+    /// What was completed since the start.
+    pub(crate) fn completed(&self) -> CompletedState {
+        CompletedState {
+            studies: self.figures.studies_completed.get(),
+            series: self.figures.series_completed.get(),
+            latest_ms: self.figures.latest_ms.load(Ordering::Relaxed),
+        }
     }
 
     /// The durations of the transactions of batches.

@@ -199,3 +199,14 @@ impl CatalogueRequest {
         }
     }
 }
+
+/// What was completed since the start of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompletedState {
+    /// Completions of studies.
+    pub studies: u64,
+    /// Completions of series.
+    pub series: u64,
+    /// By how much the latest one was late, in milliseconds.
+    pub latest_ms: u64,
+}

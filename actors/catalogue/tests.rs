@@ -137,7 +137,16 @@ impl Child {
             let root_id = Box::new(|| Ok((1, PathBuf::from("/srv/root"))));
             let open_disk = Box::new(move || Ok(disk.clone()));
             let actor = CatalogueActor::new(
-                Env { shared, budget, mailbox, is_measured: Box::new(|| true), root_id, open_disk, retention: None },
+                Env {
+                    shared,
+                    budget,
+                    mailbox,
+                    is_measured: Box::new(|| true),
+                    root_id,
+                    open_disk,
+                    retention: None,
+                    completeness: None,
+                },
                 liveness,
             );
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_catalogue::catch_up::{CatchUp, Depth, Disk, Found};
+use tidegate_catalogue::catch_up::{CatchUp, Depth, DifferenceKind, Disk, Found};
 use tidegate_catalogue::{Catalogue, Error, Record};
 use tidegate_storage::StoreError;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::state::{CatalogueRequest, Work, WorkState};
 
@@ -245,5 +245,48 @@ impl<D: Disk> Works<D> {
         let pause = (step_took * PAUSE_FACTOR).clamp(LEAST_PAUSE, LONGEST_PAUSE);
         let pause = if self.is_put_off { Some(FIRST_REPEAT) } else { others_wait.then_some(pause) };
         self.paused_until = pause.map(|pause| Instant::now() + pause);
+    }
+}
+
+/// Logs the end of a work.
+pub(super) fn log_end(state: &WorkState) {
+    let WorkState { work, took, progress, problems, .. } = state;
+    let took_ms = took.as_millis() as u64;
+    // Every few minutes: only what it has found is worth a line.
+    if state.number > 1 && *work == Work::Changes && progress.differences() == 0 && progress.unreadable == 0 {
+        return;
+    }
+    if *work == Work::Check {
+        info!(
+            files = progress.files,
+            new = progress.new,
+            changed = progress.changed,
+            gone = progress.gone,
+            unreadable = progress.unreadable,
+            problems = problems.len(),
+            took_ms,
+            "catalogue checked"
+        );
+    } else {
+        info!(
+            work = work.name(),
+            directories = progress.directories,
+            skipped = progress.skipped,
+            files = progress.files,
+            new = progress.new,
+            changed = progress.changed,
+            gone = progress.gone,
+            unreadable = progress.unreadable,
+            took_ms,
+            "catalogue caught up"
+        );
+        // A catch-up reads each file as it is now, so later ones find nothing.
+        let altered = state.named.iter().filter(|difference| difference.kind != DifferenceKind::Unreadable).count();
+        if altered > 0 {
+            warn!(
+                files = altered,
+                "stored files are not as the catalogue had them: tidegate verify names those that are damaged"
+            );
+        }
     }
 }

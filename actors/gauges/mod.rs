@@ -30,6 +30,7 @@ pub mod latency;
 mod line;
 pub mod observer;
 pub mod recent;
+mod sinks;
 mod stalled;
 pub mod statistics;
 pub mod text;

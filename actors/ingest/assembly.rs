@@ -52,6 +52,8 @@ pub(super) struct Assembly {
     gauge: SpoolGauge,
     placement: Option<Arc<Placement>>,
     origin: Arc<Origin>,
+    /// Whether its study was noted with its origin.
+    is_noted: bool,
 }
 
 impl Assembly {
@@ -71,6 +73,7 @@ impl Assembly {
             gauge: SpoolGauge::new(ingest.counters.clone()),
             placement,
             origin,
+            is_noted: false,
         }
     }
 
@@ -206,6 +209,12 @@ impl Assembly {
         }
         let _ = self.scan.feed(bytes); // an error shows in finish()
         self.held += bytes.len() as u64;
+        if !self.is_noted
+            && let Some(study) = self.study()
+        {
+            self.origin.note_study(&study);
+            self.is_noted = true;
+        }
     }
 
     /// Chooses the transfer syntax of the file now, if it still depends on the pixel data.

@@ -158,6 +158,7 @@ fn live(writers: WriterSettings) -> LiveSettings {
         commitment: Arc::default(),
         delivery: Arc::default(),
         retention: Default::default(),
+        events: Arc::default(),
         access: Arc::new(AccessSettings {
             rules: Rules::new(Vec::new()),
             terms: Vec::new(),

@@ -17,6 +17,7 @@ use crate::mailbox::InFlight;
 use crate::mailbox::job::work_of;
 use crate::network::listener::{self, Sockets};
 use crate::network::transport::Port;
+use crate::sinks::actor::SinkActor;
 use crate::supervision::child::ChildActor;
 use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::service::Service;
@@ -27,6 +28,8 @@ use crate::writer::Writer;
 
 /// What the name of the child of a destination begins with.
 const DESTINATION: &str = "delivery-";
+/// The same for a sink.
+const SINK: &str = "sink-";
 
 /// All children of a node, but for those that come and go with the settings: [`destinations`].
 pub(crate) fn specs(
@@ -86,14 +89,33 @@ fn commitment_spec(shared: &Arc<Shared>) -> Option<ChildSpec> {
     Some(ChildSpec { restart: Restart::Transient, ..spec })
 }
 
-/// The children of the destinations, which come and go with the settings. Without the catalogue there are none.
+/// The children of the destinations and of the sinks, which come and go with the settings. Without the catalogue there are none.
 pub(crate) fn destinations(shared: &Arc<Shared>) -> Destinations {
-    let (node, delivery, has_catalogue) = (shared.clone(), shared.delivery.clone(), shared.catalogue.is_some());
-    let names = move || if has_catalogue { delivery.names() } else { Vec::new() };
-    Destinations {
-        names: Box::new(move || names().iter().map(|name| format!("{DESTINATION}{name}")).collect()),
-        spec: Box::new(move |child| destination_spec(&node, child)),
-    }
+    let (node, of_names, has_catalogue) = (shared.clone(), shared.clone(), shared.catalogue.is_some());
+    let names = move || -> Vec<String> {
+        let of_destinations = of_names.delivery.names().into_iter().map(|name| format!("{DESTINATION}{name}"));
+        let of_sinks = of_names.event_sinks.names().into_iter().map(|name| format!("{SINK}{name}"));
+        if has_catalogue { of_destinations.chain(of_sinks).collect() } else { Vec::new() }
+    };
+    let spec = move |child: &str| match child.strip_prefix(SINK) {
+        Some(sink) => sink_spec(&node, child, sink),
+        None => destination_spec(&node, child),
+    };
+    Destinations { names: Box::new(names), spec: Box::new(spec) }
+}
+
+fn sink_spec(shared: &Arc<Shared>, child: &str, sink: &str) -> ChildSpec {
+    let (shared, sink) = (shared.clone(), sink.to_owned());
+    let make = move |liveness| {
+        let env = shared.sink_env(&sink);
+        Ok(ChildActor::new(&shared.gauges.counters, move || async move {
+            if let Some(actor) = env.and_then(|env| SinkActor::new(env, liveness)) {
+                actor.run().await;
+            }
+        }))
+    };
+    let spec = ChildSpec::permanent(child.to_owned(), Group::Delivery, make, HeldWork::default);
+    ChildSpec { restart: Restart::Transient, ..spec }
 }
 
 /// The child of a destination, by the name of the child.

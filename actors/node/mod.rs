@@ -6,6 +6,7 @@
 
 pub(crate) mod children;
 mod delivery_settings;
+pub(crate) mod event_settings;
 pub(crate) mod live;
 pub(crate) mod phase;
 pub mod settings;

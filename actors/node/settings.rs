@@ -12,6 +12,7 @@ use tidegate_protocol::Policy;
 use tidegate_storage::Placement;
 
 pub use super::delivery_settings::{DeliverySettings, DestinationKind, DestinationSettings, DicomDestination, Hours};
+pub use super::event_settings::{EventSettings, Secret, SinkKind, SinkSettings, WebhookSettings};
 use crate::network::admission::floors_of;
 use crate::network::transport::TLS_LEASE_BYTES;
 pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};
@@ -65,6 +66,8 @@ pub struct LiveSettings {
     pub delivery: Arc<DeliverySettings>,
     /// Which delivered files are deleted.
     pub retention: RetentionSettings,
+    /// When studies are complete, and who is told.
+    pub events: Arc<EventSettings>,
     /// Writers.
     pub writers: WriterSettings,
     /// Limit of the sum of all leases, in bytes.

@@ -25,6 +25,8 @@ use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::network::admission::{Admission, Limits, floors_of};
 use crate::network::listener;
+use crate::senders::Senders;
+use crate::sinks;
 use crate::supervision::supervisor;
 use crate::supervision::threads::AssociationThreads;
 use crate::writer;
@@ -57,6 +59,10 @@ pub struct Shared {
     pub(crate) catalogue: Option<Arc<catalogue::Shared>>,
     /// Storage commitment; `None`: there is none without the catalogue.
     pub(crate) commitment: Option<Arc<commitment::Shared>>,
+    /// Who is sending of which study.
+    pub(crate) senders: Arc<Senders>,
+    /// The sinks of events, whose queues are in the catalogue, too.
+    pub(crate) event_sinks: Arc<sinks::Shared>,
     /// Delivery to destinations, whose queues are in the catalogue.
     pub(crate) delivery: Arc<delivery::Shared>,
 }
@@ -104,6 +110,8 @@ impl Shared {
             sinks: Sinks::new(sinks),
             catalogue,
             commitment,
+            senders: Arc::default(),
+            event_sinks: sinks::Shared::new(live.clone()),
             delivery: delivery::Shared::new(live.clone()),
             live,
         };
@@ -155,6 +163,7 @@ impl Shared {
             passcodes: self.passcodes.clone(),
             delivery: self.delivery.clone(),
             commitment: self.commitment.clone(),
+            senders: self.catalogue.as_ref().map(|_| self.senders.clone()),
         }
     }
 
@@ -207,6 +216,7 @@ impl Shared {
             root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients, assumed.clone())),
             retention: Some(retention),
+            completeness: Some(catalogue::completeness::Env { live: self.live.clone(), senders: self.senders.clone() }),
         })
     }
 
@@ -247,6 +257,20 @@ impl Shared {
             budget: self.budget.clone(),
             phase: self.phase.subscribe(),
             is_measured: Box::new(move || node.baseline.is_set()),
+        })
+    }
+
+    /// The environment of a sink of events, if there is a catalogue.
+    pub(crate) fn sink_env(&self, name: &str) -> Option<sinks::actor::Env> {
+        let catalogue = self.catalogue.clone()?;
+        Some(sinks::actor::Env {
+            name: name.to_owned(),
+            shared: self.event_sinks.clone(),
+            live: self.live.clone(),
+            catalogue: catalogue.settings.path.clone(),
+            deliveries: Deliveries::new(catalogue, self.budget.clone()),
+            budget: self.budget.clone(),
+            phase: self.phase.subscribe(),
         })
     }
 

@@ -47,7 +47,7 @@ pub enum Group {
     Writers,
     /// The threads that serve associations.
     AssociationThreads,
-    /// The destinations, a child each. They stop before the catalogue, which enters their last outcomes.
+    /// The destinations and the sinks of events, a child each. They stop before the catalogue, which enters their last outcomes.
     Delivery,
     /// The listener.
     Listener,

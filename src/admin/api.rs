@@ -22,6 +22,7 @@ use super::model::{Association, Drain, Second, Status};
 use super::outbox::http as outbox;
 use super::ready::Readiness;
 use super::response::{complain, json};
+use super::sinks::http as sinks;
 use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
 use super::transport::MAX_BODY_BYTES;
@@ -98,6 +99,10 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/destinations", vec![(Method::GET, web::get().to(outbox::destinations))]),
         ("/api/outbox", vec![(Method::GET, web::get().to(outbox::page))]),
         ("/api/outbox/{destination}", vec![(Method::POST, web::post().to(outbox::order))]),
+        ("/api/sinks", vec![(Method::GET, web::get().to(sinks::sinks))]),
+        ("/api/sinks/owed", vec![(Method::GET, web::get().to(sinks::owed))]),
+        ("/api/sinks/events", vec![(Method::GET, web::get().to(sinks::past))]),
+        ("/api/sinks/{sink}", vec![(Method::POST, web::post().to(sinks::order))]),
         ("/api/config", vec![(Method::GET, web::get().to(config))]),
         ("/api/loglevel", vec![(Method::GET, web::get().to(log_level)), (Method::PUT, web::put().to(set_log_level))]),
         (

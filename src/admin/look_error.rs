@@ -9,6 +9,8 @@ use super::response::complain;
 /// A condition that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SearchError {
+    #[error("completeness must be open or complete")]
+    Completeness,
     #[error(
         "{0} must be a time in UTC such as 2026-11-29T10:00:00Z, a day such as 2026-11-29, or how long ago, such as 2h"
     )]

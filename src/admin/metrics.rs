@@ -18,6 +18,7 @@ use super::catalogue_figures as catalogue;
 use super::commitment::figures as commitment;
 use super::outbox::figures as outbox;
 use super::page::{BYTES, Page, SECONDS};
+use super::sinks::figures as sinks;
 use super::storage::Sight;
 use super::system;
 use crate::cli::LogQueue;
@@ -68,7 +69,8 @@ impl Collector for Figures {
         self.storage(page)?;
         catalogue::figures(&self.observer, page)?;
         commitment::figures(&self.observer, page)?;
-        outbox::figures(&self.observer, page)
+        outbox::figures(&self.observer, page)?;
+        sinks::figures(&self.observer, page)
     }
 }
 

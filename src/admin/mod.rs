@@ -8,6 +8,7 @@
 //! | [`catalogue`] | which studies and instances are stored |
 //! | [`commitment`] | the requests of storage commitment |
 //! | [`outbox`] | the deliveries to destinations |
+//! | [`sinks`] | the sinks of events |
 //! | [`queries`] | questions to the files of both: how many, and what they lease |
 //! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
@@ -47,6 +48,7 @@ mod ready;
 mod response;
 mod server;
 mod settings;
+pub(crate) mod sinks;
 pub(crate) mod socket;
 mod socket_path;
 mod steering;
@@ -75,6 +77,7 @@ use leases::Leases;
 use outbox::readers::Deliveries;
 use own_token::OwnToken;
 use queries::Queries;
+use sinks::readers::EventSinks;
 use storage::StorageWatch;
 use surface::Surface;
 
@@ -155,10 +158,11 @@ impl Admin {
             let readers = Readers::new(observer.clone(), queries.clone());
             let requests = Requests::new(observer.clone(), queries);
             let deliveries = Deliveries::new(observer.clone(), readers.clone());
+            let sinks = EventSinks::new(observer.clone(), readers.clone());
             let storage = StorageWatch::new(observer.clone());
             let events = Events::new(leases.clone());
             let steering = self.steering.clone();
-            let surface = Surface { observer, storage, events, steering, leases, readers, requests, deliveries };
+            let surface = Surface { observer, storage, events, steering, leases, readers, requests, deliveries, sinks };
             let doors = self.doors.subscribe();
             let own_token = own_token.clone();
             Box::pin(async move {

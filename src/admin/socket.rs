@@ -32,6 +32,7 @@ use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status};
 use super::outbox::readers::Deliveries;
 use super::queries::Queries;
+use super::sinks::readers::EventSinks;
 use super::socket_path::{Link, SocketPath, addressable};
 use super::storage::StorageWatch;
 use super::wire::{Answer, Ask, MAX_PROFILE_SECONDS, MAX_REQUEST_BYTES, Request, Response, Spoken, VERSION, line};
@@ -204,6 +205,7 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
     let readers = Readers::new(observer.clone(), queries.clone());
     let requests = Requests::new(observer.clone(), queries);
     let deliveries = Deliveries::new(observer.clone(), readers.clone());
+    let sinks = EventSinks::new(observer.clone(), readers.clone());
     let runtime = Handle::current();
     move |ask, operator| match ask {
         Ask::Memory => answer_or_error(observer.memory(), |snapshot| Answer::Memory(Box::new(snapshot))),
@@ -246,6 +248,12 @@ fn looks(observer: Observer, account: Arc<Holder>) -> impl Fn(Ask, &Operator) ->
         Ask::Outbox(search) => found(runtime.block_on(deliveries.page(search, operator)), Answer::Outbox),
         Ask::OrderDeliveries { destination, order } => {
             found(runtime.block_on(deliveries.order(destination, order, operator)), Answer::OutboxChanged)
+        }
+        Ask::Sinks => found(sinks.sinks(), Answer::Sinks),
+        Ask::OwedEvents(search) => found(runtime.block_on(sinks.owed(search, operator)), Answer::OwedEvents),
+        Ask::PastEvents(search) => found(runtime.block_on(sinks.past(search, operator)), Answer::PastEvents),
+        Ask::OrderEvents { sink, order } => {
+            found(runtime.block_on(sinks.order(sink, order, operator)), Answer::EventsChanged)
         }
         Ask::Allocator | Ask::Purge | Ask::Profile { .. } => {
             Answer::Refused("this is not asked of the node".to_owned())

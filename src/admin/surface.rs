@@ -7,6 +7,7 @@ use super::commitment::readers::Requests;
 use super::events::Events;
 use super::leases::Leases;
 use super::outbox::readers::Deliveries;
+use super::sinks::readers::EventSinks;
 use super::steering::Steering;
 use super::storage::StorageWatch;
 
@@ -20,4 +21,5 @@ pub(super) struct Surface {
     pub(super) readers: Readers,
     pub(super) requests: Requests,
     pub(super) deliveries: Deliveries,
+    pub(super) sinks: EventSinks,
 }

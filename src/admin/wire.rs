@@ -22,6 +22,8 @@ use super::ended::EndedAssociation;
 use super::model::{Association, Drain, Second, Status};
 use super::outbox::model::{Destinations, Outbox, OutboxChanged};
 use super::outbox::search::{OutboxOrder, OutboxSearch};
+use super::sinks::look::{OwedSearch, PastSearch};
+use super::sinks::model::{EventOrder, EventsChanged, OwedEvents, PastEvents, Sinks};
 use super::writers::Writers;
 
 /// Raised by every change that an older side would misread.
@@ -75,6 +77,14 @@ pub(crate) enum Ask {
     Outbox(OutboxSearch),
     /// Do something to the deliveries to a destination.
     OrderDeliveries { destination: String, order: OutboxOrder },
+    /// The sinks of events, and what they are owed.
+    Sinks,
+    /// Events that are owed.
+    OwedEvents(OwedSearch),
+    /// Events, owed or not.
+    PastEvents(PastSearch),
+    /// Do something to the events of a sink.
+    OrderEvents { sink: String, order: EventOrder },
     /// The last seconds, ten minutes at most.
     History { seconds: u64 },
     /// End an association.
@@ -122,6 +132,10 @@ pub(crate) enum Answer {
     Destinations(Destinations),
     Outbox(Outbox),
     OutboxChanged(OutboxChanged),
+    Sinks(Sinks),
+    OwedEvents(OwedEvents),
+    PastEvents(PastEvents),
+    EventsChanged(EventsChanged),
     History(Vec<Second>),
     /// It is being aborted.
     Abort {

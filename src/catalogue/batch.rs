@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, Row, params};
 
+use crate::completeness::due::{self, Completed};
+use crate::completeness::{Following, news::News};
 use crate::delivery::duties::Duties;
+use crate::events::{deliveries, outbox, outbox::Outbox};
 use crate::ids::{Ids, RecordIds, find_directory};
 use crate::place::{Bytes, Place, kept_name};
-use crate::record::{Record, State};
+use crate::record::{Record, Reports, State, digest};
 use crate::times::Times;
 use tidegate_database::PackedUid;
 
@@ -26,18 +28,6 @@ pub struct Entered {
     pub refused: u64,
 }
 
-/// Where records come from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reports {
-    /// From those who stored the files. They may be late: the file may be gone, and a catch-up may have seen that.
-    Late,
-    /// From the disk, just now.
-    Current {
-        /// When.
-        at_ms: i64,
-    },
-}
-
 /// A transaction, and the sums that are written once at its end.
 pub(crate) struct Batch<'a> {
     pub(crate) db: &'a Connection,
@@ -50,6 +40,11 @@ pub(crate) struct Batch<'a> {
     /// It is the one statement that every record needs: finding it in the cache each time costs a tenth of a record.
     insertion: Option<CachedStatement<'a>>,
     pub(crate) duties: Duties<'a>,
+    following: &'a Following,
+    /// Since when studies are followed.
+    followed_since_ms: i64,
+    news: News,
+    pub(crate) outbox: Outbox<'a>,
     pub(crate) entered: Entered,
 }
 
@@ -104,12 +99,6 @@ impl Known {
     }
 }
 
-/// The digest in a column.
-pub(crate) fn digest(value: ValueRef<'_>) -> Option<u128> {
-    let bytes = value.as_blob().ok()?;
-    bytes.try_into().ok().map(u128::from_be_bytes)
-}
-
 /// What a record made of the row of a known file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Update {
@@ -126,10 +115,32 @@ impl<'a> Batch<'a> {
         self.db
     }
 
-    pub(crate) fn new(db: &'a Connection, ids: &'a mut Ids, keeps_patients: bool, reports: Reports) -> Self {
+    pub(crate) fn new(
+        db: &'a Connection,
+        ids: &'a mut Ids,
+        keeps_patients: bool,
+        reports: Reports,
+        (following, followed_since_ms): (&'a Following, i64),
+    ) -> Self {
         let (series, studies, sources) = (HashMap::new(), HashMap::new(), HashSet::new());
         let (insertion, duties, entered) = (None, Duties::new(db), Entered::default());
-        Self { db, ids, keeps_patients, reports, series, studies, sources, insertion, duties, entered }
+        let (news, outbox) = (News::default(), Outbox::new(db, following));
+        Self {
+            db,
+            ids,
+            keeps_patients,
+            reports,
+            series,
+            studies,
+            sources,
+            insertion,
+            duties,
+            following,
+            followed_since_ms,
+            news,
+            outbox,
+            entered,
+        }
     }
 
     /// The stamp of a directory has been set.
@@ -150,6 +161,7 @@ impl<'a> Batch<'a> {
         if self.insert(record, name, &ids)? {
             self.entered.new += 1;
             self.owe_first(record, &ids)?;
+            self.follow(record, &ids);
         } else {
             let update = self.update(record, name, &ids)?;
             let count = if update == Update::Changed { &mut self.entered.changed } else { &mut self.entered.unchanged };
@@ -214,6 +226,9 @@ impl<'a> Batch<'a> {
             && (known.digest.is_none() || record.digest.is_none() || known.digest == record.digest);
         let is_same_file = known.state == State::Present && is_same_content;
         self.owe_again(record, ids, &known, is_same_content)?;
+        if !is_same_content {
+            self.follow(record, ids);
+        }
         // Of one file that is reported twice, the first report stands, and a later one adds what it did not say. Who stored the file knows
         // more of its sender than the file, which may have no receipt.
         let arrival = ids.arrival.as_ref().map(|arrival| arrival.id);
@@ -308,10 +323,21 @@ impl<'a> Batch<'a> {
         self.series.values().map(|change| change.bytes).sum()
     }
 
-    /// Writes the sums.
-    pub(crate) fn finish(self) -> Result<Entered> {
-        let Self { db, series, studies, sources, duties, entered, .. } = self;
-        duties.finish()?;
+    /// New content has come.
+    fn follow(&mut self, record: &Record, ids: &RecordIds) {
+        let (of, since_ms) = ((ids.study, ids.series), self.followed_since_ms);
+        self.news.add(record, of, self.following, since_ms, self.reports);
+    }
+
+    /// Completes what is due.
+    pub(crate) fn complete(&mut self, now_ms: i64, most: u32, is_busy: &dyn Fn(&str) -> bool) -> Result<Completed> {
+        due::complete(self.db, &mut self.outbox, self.following, (now_ms, most), is_busy)
+    }
+
+    /// Writes the sums. Also whether events that are owed have changed.
+    pub(crate) fn finish(self) -> Result<(Entered, bool)> {
+        let Self { db, series, studies, sources, duties, news, mut outbox, entered, .. } = self;
+        let delivered = duties.finish()?;
         let sql = "UPDATE series SET instances = instances + ?2, bytes = bytes + ?3, gone = gone + ?4,
             first_ms = min(first_ms, ifnull(?5, first_ms)), last_ms = max(last_ms, ifnull(?6, last_ms)) WHERE id = ?1";
         for (id, Change { instances, bytes, gone, times }) in series {
@@ -326,7 +352,13 @@ impl<'a> Batch<'a> {
         for (study, source) in sources {
             db.prepare_cached(sql)?.execute((study, source))?;
         }
-        Ok(entered)
+        if !news.is_empty() {
+            news.finish(db, &mut outbox)?;
+        }
+        for (destination, study) in delivered {
+            deliveries::tell(db, &mut outbox, destination, study, outbox::now_ms(db)?)?;
+        }
+        Ok((entered, outbox.has_changed))
     }
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 use tidegate_database::{Error, Writer};
 
-use crate::batch::{Batch, Entered, Reports, find};
+use crate::batch::{Batch, Entered, find};
+use crate::completeness::Following;
 use crate::delivery::{DeliveryNote, DestinationRow, destinations};
+use crate::events::EventNote;
 use crate::ids::Ids;
 use crate::open::DESIGN;
-use crate::record::{Origin, Record, State};
+use crate::record::{Origin, Record, Reports, State};
 
 /// Whether the catalogue has ever kept patients.
 const PATIENTS: &str = "patients";
@@ -24,6 +26,9 @@ pub(crate) const ROOT: &str = "root";
 /// When the last record was received.
 const LAST_RECORD: &str = "last_record_ms";
 
+/// Since when studies are followed.
+const FOLLOWED_SINCE: &str = "followed_since_ms";
+
 /// The catalogue, open for its one writer. Each call is one transaction, durable when it returns, and none after an error. A call blocks for at most
 /// [`BUSY_TIMEOUT`](crate::BUSY_TIMEOUT) on locks, and otherwise as long as the disk takes.
 pub struct Catalogue {
@@ -32,6 +37,10 @@ pub struct Catalogue {
     keeps_patients: bool,
     /// Transactions so far that have changed a delivery.
     delivery_changes: u64,
+    /// Transactions so far that have changed an event that is owed.
+    event_changes: u64,
+    following: Following,
+    followed_since_ms: i64,
     /// Bytes of the files that are there, once they were asked for.
     stored_bytes: Option<i64>,
 }
@@ -51,6 +60,8 @@ pub struct News<'a> {
     pub again: &'a [Again],
     /// Outcomes of deliveries.
     pub notes: &'a [&'a DeliveryNote],
+    /// Outcomes of events.
+    pub event_notes: &'a [&'a EventNote],
 }
 
 /// A file that was stored before, and came again with the same content.
@@ -91,8 +102,12 @@ impl Catalogue {
             ids: Ids::default(),
             keeps_patients,
             delivery_changes: 0,
+            event_changes: 0,
+            following: Following::default(),
+            followed_since_ms: 0,
             stored_bytes: None,
         };
+        catalogue.followed_since_ms = catalogue.mark(FOLLOWED_SINCE)?.unwrap_or(i64::MAX);
         let kept = catalogue.mark(PATIENTS)?.unwrap_or(0) != 0;
         if !keeps_patients {
             catalogue.file.remove_set_aside()?;
@@ -164,12 +179,13 @@ impl Catalogue {
     /// Enters all news in one transaction. Also how many notes were about deliveries that are as they were when they were read: a note may come
     /// twice, and one of another catalogue or about what has changed since means nothing.
     pub fn enter_news(&mut self, news: &News<'_>) -> Result<(Entered, u64), Error> {
-        let News { records, again, notes } = *news;
+        let News { records, again, notes, event_notes } = *news;
         let last_ms = records.iter().map(|record| record.received_ms).max();
         let (noted, entered) = self.transact(|batch| {
             records.iter().try_for_each(|record| batch.enter(record))?;
             last_ms.map_or(Ok(()), |last_ms| set_mark(batch.db(), LAST_RECORD, last_ms))?;
             again.iter().try_for_each(|again| batch.come_again(again))?;
+            batch.note_events(event_notes)?;
             batch.note(notes)
         })?;
         Ok((entered, noted))
@@ -205,6 +221,20 @@ impl Catalogue {
     /// The destinations, by name.
     pub fn destinations(&self) -> Result<Vec<DestinationRow>, Error> {
         destinations::all(self.connection()).map_err(DESIGN.sqlite(self.path()))
+    }
+
+    /// Transactions so far that have changed an event that is owed, or a sink.
+    pub fn event_changes(&self) -> u64 {
+        self.event_changes
+    }
+
+    pub(crate) fn set_following(&mut self, following: Following) {
+        self.following = following;
+    }
+
+    /// A sink or its events have changed.
+    pub(crate) fn note_event_change(&mut self) {
+        self.event_changes += 1;
     }
 
     /// A destination has changed.
@@ -308,20 +338,22 @@ impl Catalogue {
         reports: Reports,
         work: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<T>,
     ) -> Result<(T, Entered), Error> {
-        let Self { file, ids, keeps_patients, .. } = self;
+        let Self { file, ids, keeps_patients, following, followed_since_ms, .. } = self;
         let done = file.transact(|db| {
-            let mut batch = Batch::new(db, ids, *keeps_patients, reports);
+            let mut batch = Batch::new(db, ids, *keeps_patients, reports, (following, *followed_since_ms));
             let result = work(&mut batch)?;
             let (has_changed, more_bytes) = (batch.duties.have_changed(), batch.more_bytes());
-            Ok((result, batch.finish()?, has_changed, more_bytes))
+            let (entered, have_events_changed) = batch.finish()?;
+            Ok((result, entered, has_changed, have_events_changed, more_bytes))
         });
         if done.is_err() {
             // They may be of rows that were rolled back.
             self.ids = Ids::default();
         }
-        let (result, entered, has_changed, more_bytes) = done?;
+        let (result, entered, has_changed, have_events_changed, more_bytes) = done?;
         self.stored_bytes = self.stored_bytes.map(|bytes| bytes + more_bytes);
         self.delivery_changes += u64::from(has_changed);
+        self.event_changes += u64::from(have_events_changed);
         Ok((result, entered))
     }
 

@@ -11,7 +11,10 @@ mod batch;
 mod catalogue;
 pub mod catch_up;
 mod check;
+mod completeness;
 mod delivery;
+mod events;
+mod following;
 mod ids;
 mod names;
 mod open;
@@ -25,16 +28,20 @@ mod times;
 pub use batch::Entered;
 pub use catalogue::{Again, Catalogue, Gap, News};
 pub use check::Problem;
+pub use completeness::due::Completed;
+pub use completeness::set::ContentSet;
+pub use completeness::{Following, Quiet, Subscription, Wholeness};
 pub use delivery::changes::{Change, ChangeProgress, Choice};
 pub use delivery::{
     DeliveryNote, DeliveryState, DestinationRow, FILE_IS_GONE, Generation, Outcome, Owed, OwedKey, Sums,
 };
+pub use events::{EventChange, EventKind, EventNote, EventOutcome, EventPatient, OwedEvent, SinkRow};
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, FileRow, HadInstance, HadStudy,
-    InstanceDelivery, InstanceProgress, InstanceRow, MAX_VERSIONS, NotACursor, NotADelivery, NotDelivered, Numbers,
-    OriginRow, Owing, Page, Place, Reader, Reconciled, Search, SeriesRow, StoredFile, Study, StudyDelivery, StudyRow,
-    Totals,
+    ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, EventRow, FileRow, HadInstance,
+    HadStudy, InstanceDelivery, InstanceProgress, InstanceRow, MAX_VERSIONS, NotACursor, NotADelivery, NotDelivered,
+    Numbers, OriginRow, Owing, Page, PastEvent, Place, Reader, Reconciled, Search, SeriesRow, StoredFile, Study,
+    StudyDelivery, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
 pub use retention::{Releasable, Sweep};

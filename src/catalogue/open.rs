@@ -26,17 +26,20 @@ pub static DESIGN: Design = Design {
         (SELECT max(last_ms) FROM study), (SELECT min(uid) FROM study), (SELECT max(id) FROM series),
         (SELECT max(path) FROM directory), (SELECT count(*) FROM gap WHERE closed_ms IS NULL), (SELECT count(*) FROM mark),
         (SELECT sum(waiting + sent) FROM destination), (SELECT max(instance) FROM delivered), (SELECT max(study) FROM study_destination),
-        (SELECT destination FROM delivery LIMIT 1), (SELECT max(instance) FROM releasing)",
+        (SELECT destination FROM delivery LIMIT 1), (SELECT max(instance) FROM releasing),
+        (SELECT min(due_ms) FROM study), (SELECT min(due_ms) FROM series), (SELECT max(id) FROM event), (SELECT min(event) FROM owed_event),
+        (SELECT sum(waiting) FROM sink)",
     writer_cache_kib: 8 * 1024,
 };
 
-const MIGRATIONS: [(&str, Fill); 6] = [
+const MIGRATIONS: [(&str, Fill); 7] = [
     (concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(())),
     (include_str!("migration-2.sql"), |_| Ok(())), // the next one fills it
     (include_str!("migration-3.sql"), names::enter_all),
     (include_str!("migration-4.sql"), |_| Ok(())),
     (include_str!("migration-5.sql"), |_| Ok(())),
     (include_str!("migration-6.sql"), |_| Ok(())),
+    (include_str!("migration-7.sql"), |_| Ok(())),
 ];
 
 /// The version of the schema.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rusqlite::types::ValueRef;
 use tidegate_database::PackedUid;
 
 /// One stored file: an instance, or a version of one. Texts are UTF-8, as far as the dataset's character set could be decoded; of each, the
@@ -127,4 +128,22 @@ pub(crate) fn kept(text: Option<&str>) -> Option<&str> {
     let text = text?.trim_end_matches(['\0', ' ']);
     let end = (0..=MAX_TEXT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end))?;
     Some(&text[..end]).filter(|text| !text.is_empty())
+}
+
+/// Where records come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reports {
+    /// From those who stored the files. They may be late: the file may be gone, and a catch-up may have seen that.
+    Late,
+    /// From the disk, just now.
+    Current {
+        /// When.
+        at_ms: i64,
+    },
+}
+
+/// The digest in a column.
+pub(crate) fn digest(value: ValueRef<'_>) -> Option<u128> {
+    let bytes = value.as_blob().ok()?;
+    bytes.try_into().ok().map(u128::from_be_bytes)
 }

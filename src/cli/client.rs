@@ -22,6 +22,8 @@ use crate::admin::ended::EndedAssociation;
 use crate::admin::model::{Association, Drain, Second, Status};
 use crate::admin::outbox::model::{Destinations, Outbox, OutboxChanged};
 use crate::admin::outbox::search::{OutboxOrder, OutboxSearch};
+use crate::admin::sinks::look::{OwedSearch, PastSearch};
+use crate::admin::sinks::model::{EventOrder, EventsChanged, OwedEvents, PastEvents, Sinks};
 use crate::admin::wire::{Allocator, Answer, Ask, MAX_PROFILE_SECONDS, Purged};
 use crate::admin::writers::Writers;
 
@@ -174,6 +176,29 @@ impl Client {
         })
     }
 
+    /// The sinks of events, and what they are owed.
+    pub(super) fn sinks(&self) -> Result<Sinks, AskError> {
+        self.request(Ask::Sinks, |answer| if let Answer::Sinks(found) = answer { Ok(found) } else { Err(answer) })
+    }
+
+    /// Events that are owed.
+    pub(super) fn owed_events(&self, search: OwedSearch) -> Result<OwedEvents, AskError> {
+        let of = |answer| if let Answer::OwedEvents(found) = answer { Ok(found) } else { Err(answer) };
+        self.query(Ask::OwedEvents(search), of)
+    }
+
+    /// Events, owed or not.
+    pub(super) fn past_events(&self, search: PastSearch) -> Result<PastEvents, AskError> {
+        let of = |answer| if let Answer::PastEvents(found) = answer { Ok(found) } else { Err(answer) };
+        self.query(Ask::PastEvents(search), of)
+    }
+
+    /// Has something done to the events of a sink.
+    pub(super) fn order_events(&self, sink: String, order: EventOrder) -> Result<EventsChanged, AskError> {
+        let of = |answer| if let Answer::EventsChanged(found) = answer { Ok(found) } else { Err(answer) };
+        self.query(Ask::OrderEvents { sink, order }, of)
+    }
+
     /// A page of the requests of storage commitment.
     pub(super) fn commitments(&self, search: CommitmentSearch) -> Result<Commitments, AskError> {
         self.query(Ask::Commitments(search), |answer| {
@@ -268,6 +293,10 @@ fn misplaced(answer: Answer) -> AskError {
         | Answer::Destinations(_)
         | Answer::Outbox(_)
         | Answer::OutboxChanged(_)
+        | Answer::Sinks(_)
+        | Answer::OwedEvents(_)
+        | Answer::PastEvents(_)
+        | Answer::EventsChanged(_)
         | Answer::History(_)
         | Answer::Abort { .. }
         | Answer::Allocator(_)

@@ -11,6 +11,7 @@ mod configuration;
 mod conformance;
 mod drain;
 mod ended;
+mod events;
 mod exit;
 mod host;
 mod inspect;
@@ -136,6 +137,8 @@ enum Command {
     Commitments(commitments::CommitmentsArgs),
     /// List the destinations and what they are owed; show, retry, drop or add deliveries; pause a destination
     Outbox(outbox::OutboxArgs),
+    /// List the sinks of events and what they are owed; show, retry or drop events; print them as they come about
+    Events(events::EventsArgs),
     /// Inspect the memory of a running node: leases, holders, growth, heap profile
     Mem(mem::MemArgs),
     /// Verify every stored file, and report those that are damaged
@@ -229,6 +232,7 @@ pub(crate) fn main() -> Exit {
         Command::Reconcile(args) => catalogue::reconcile(args),
         Command::Commitments(args) => commitments::commitments(args),
         Command::Outbox(args) => outbox::outbox(args),
+        Command::Events(args) => events::events(args),
         Command::Mem(args) => mem::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recover(args) => recover::run(args),

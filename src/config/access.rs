@@ -20,13 +20,43 @@ const MAX_NAME_CHARACTERS: usize = 64;
 const MAX_RULES: usize = 1000;
 
 /// The keys of the terms that a rule grants.
-const TERMS: [&str; 6] = ["max_associations", "layout", "duplicates", "durability", "commitment", "deliver_to"];
+const TERMS: [&str; 8] = [
+    "max_associations",
+    "layout",
+    "duplicates",
+    "durability",
+    "commitment",
+    "deliver_to",
+    "study_quiet",
+    "series_quiet",
+];
 /// The keys that are no criteria.
-const BESIDES_CRITERIA: [&str; 8] =
-    ["name", "action", "max_associations", "layout", "duplicates", "durability", "commitment", "deliver_to"];
+const BESIDES_CRITERIA: [&str; 10] = [
+    "name",
+    "action",
+    "max_associations",
+    "layout",
+    "duplicates",
+    "durability",
+    "commitment",
+    "deliver_to",
+    "study_quiet",
+    "series_quiet",
+];
 /// The keys that have no part in the path of an instance.
-const BESIDES_PLACEMENT: [&str; 9] =
-    ["name", "calling", "called", "from", "certificate", "sop_class", "max_associations", "commitment", "deliver_to"];
+const BESIDES_PLACEMENT: [&str; 11] = [
+    "name",
+    "calling",
+    "called",
+    "from",
+    "certificate",
+    "sop_class",
+    "max_associations",
+    "commitment",
+    "deliver_to",
+    "study_quiet",
+    "series_quiet",
+];
 
 /// Builds the settings. `storage` has the placement of rules without one of their own; `None` if it is invalid.
 pub(super) fn access(
@@ -122,6 +152,8 @@ fn read(
         durability.is_some(),
         commitment.is_some(),
         deliver_to.is_some(),
+        rule.study_quiet.is_some(),
+        rule.series_quiet.is_some(),
     ];
     for (key, _) in TERMS.iter().zip(terms).filter(|(_, is_given)| rule.action == "deny" && *is_given) {
         refuse(key, "a deny rule cannot have it: nothing is stored by it".to_owned());

@@ -3,7 +3,7 @@
 use super::keys::defaults;
 use super::problem::Problem;
 use super::sources::Given;
-use super::tables::{self, ACCESS, DESTINATION, PEER, Shape};
+use super::tables::{self, ACCESS, DESTINATION, PEER, SINK, Shape};
 
 /// Checks values one by one. An invalid value is recorded, and a value within bounds takes its place.
 pub(super) struct Checks<'a> {
@@ -41,6 +41,11 @@ impl<'a> Checks<'a> {
     /// Refuses a value of the destination `number`, counted from 1.
     pub(super) fn refuse_destination(&mut self, number: usize, key: &str, complaint: &str) {
         self.refuse_table(&DESTINATION, number, Some(key), complaint);
+    }
+
+    /// Refuses a value of the sink `number`, counted from 1.
+    pub(super) fn refuse_sink(&mut self, number: usize, key: &str, complaint: &str) {
+        self.refuse_table(&SINK, number, Some(key), complaint);
     }
 
     fn refuse_table(&mut self, shape: &Shape, number: usize, key: Option<&str>, complaint: &str) {

@@ -24,6 +24,7 @@ use super::checks::Checks;
 use super::commitment::commitment;
 use super::criteria::STANDARD_ROOT;
 use super::delivery::delivery;
+use super::events::events;
 use super::human::{LimitOrAuto, PeriodOrAuto, SizeOrAuto, period_text, size_text};
 use super::keys::{self, Raw};
 use super::listen::{listen, listen_for_tls, one_address_each};
@@ -75,6 +76,7 @@ pub(super) fn compose(
     one_address_each(listen.flatten(), tls_listen.flatten(), admin.as_ref().and_then(Option::as_ref), checks);
     let (admin_socket, delivery, retention) =
         (admin_socket(raw, checks), delivery(raw, checks), retention(raw, checks));
+    let events = events(raw, checks);
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
     // All checks are done. From here on, a missing value ends the composition.
@@ -91,6 +93,7 @@ pub(super) fn compose(
         commitment: Arc::new(commitment?),
         delivery: Arc::new(delivery?),
         retention,
+        events: Arc::new(events),
         writers: writer_settings,
         memory_budget_bytes,
         statistics_interval: statistics_interval(raw.log.statistics_interval, std::io::stderr().is_terminal()),

@@ -16,6 +16,8 @@ const TIB: u64 = 1 << 40;
 /// Associations that a limit may allow.
 pub(super) const ASSOCIATIONS: RangeInclusive<i64> = 1..=65_536;
 const LIFETIME: RangeInclusive<Duration> = s(1)..=s(30 * 86_400);
+/// The quiet time of a study or series.
+pub(super) const QUIET: RangeInclusive<Duration> = s(1)..=s(7 * 86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=s(86_400);
 /// With a second or less, a child that waits for its turn on a busy machine would count as hung: it sends four heartbeats a second.
 const HANG_TIMEOUT: RangeInclusive<Duration> = s(1)..=s(3600);
@@ -51,6 +53,8 @@ macro_rules! keys {
             pub(super) peer: Vec<PeerEntry>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub(super) destination: Vec<DestinationEntry>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub(super) sink: Vec<SinkEntry>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub(super) access: Vec<AccessRule>,
         }
@@ -163,6 +167,10 @@ keys! {
     delivery: Delivery {
         to: Vec<String> = Vec::new(), Live;
     }
+    completeness: Completeness {
+        study_quiet: Period = Period(s(60)), Live, QUIET;
+        series_quiet: Period = Period(s(30)), Live, QUIET;
+    }
     retention: Retention {
         delete_after: String = text("off"), Live;
         max_bytes: String = text("off"), Live;
@@ -225,6 +233,10 @@ pub(super) struct AccessRule {
     pub(super) commitment: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deliver_to: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) study_quiet: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) series_quiet: Option<String>,
 }
 
 /// A table of `[[peer]]`, all of whose keys are live.
@@ -264,6 +276,42 @@ pub(super) struct DestinationEntry {
     pub(super) priority: i64,
     #[serde(default = "DestinationEntry::retry_for")]
     pub(super) retry_for: String,
+}
+
+/// A table of `[[sink]]`, all of whose keys are live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinkEntry {
+    pub(super) name: String,
+    #[serde(default = "SinkEntry::kind")]
+    pub(super) kind: String,
+    pub(super) url: String,
+    pub(super) secret_file: String,
+    #[serde(default = "SinkEntry::ca")]
+    pub(super) ca: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) events: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) patient: bool,
+    #[serde(default = "SinkEntry::timeout")]
+    pub(super) timeout: String,
+    #[serde(default = "DestinationEntry::retry_for")]
+    pub(super) retry_for: String,
+}
+
+/// Defaults.
+impl SinkEntry {
+    fn kind() -> String {
+        text("webhook")
+    }
+
+    fn ca() -> String {
+        text("/etc/ssl/certs/ca-certificates.crt")
+    }
+
+    fn timeout() -> String {
+        text("10s")
+    }
 }
 
 /// Defaults.

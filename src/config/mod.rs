@@ -17,6 +17,7 @@ mod criteria;
 mod delivery;
 #[cfg(test)]
 mod effect_tests;
+mod events;
 mod human;
 mod keys;
 mod listen;

@@ -1,7 +1,7 @@
-//! The arrays of tables, `[[peer]]`, `[[destination]]` and `[[access]]`: their keys, what can be read of them, and a problem as one of a table, with its number,
+//! The arrays of tables, `[[peer]]`, `[[destination]]`, `[[sink]]` and `[[access]]`: their keys, what can be read of them, and a problem as one of a table, with its number,
 //! name, key and line.
 
-use super::keys::{AccessRule, DestinationEntry, PeerEntry};
+use super::keys::{AccessRule, DestinationEntry, PeerEntry, SinkEntry};
 use super::nearest::nearest;
 use super::problem::{InTable, Problem};
 use super::removed::may_be_secret;
@@ -52,6 +52,8 @@ pub(super) const ACCESS: Shape = Shape {
         ("durability", TEXT),
         ("commitment", SWITCH),
         ("deliver_to", LIST),
+        ("study_quiet", TEXT),
+        ("series_quiet", TEXT),
     ],
     needed: &[("name", "a name of its own", ""), ("action", "\"allow\" or \"deny\"", "allow")],
     is_readable: |table| toml::Value::Table(table).try_into::<AccessRule>().is_ok(),
@@ -100,8 +102,34 @@ pub(super) const DESTINATION: Shape = Shape {
     are_tables: "destinations must be written as tables in the file, each under a line [[destination]] of its own, with two brackets",
 };
 
+/// The sinks of events.
+pub(super) const SINK: Shape = Shape {
+    array: "sink",
+    one: "sink",
+    many: "sinks",
+    name: "name",
+    keys: &[
+        ("name", TEXT),
+        ("kind", TEXT),
+        ("url", TEXT),
+        ("secret_file", TEXT),
+        ("ca", TEXT),
+        ("events", LIST),
+        ("patient", SWITCH),
+        ("timeout", TEXT),
+        ("retry_for", TEXT),
+    ],
+    needed: &[
+        ("name", "a name of its own", ""),
+        ("url", "the URL to which its events are sent", "http://sink.invalid/"),
+        ("secret_file", "the file with the key of its signatures", ""),
+    ],
+    is_readable: |table| toml::Value::Table(table).try_into::<SinkEntry>().is_ok(),
+    are_tables: "sinks must be written as tables in the file, each under a line [[sink]] of its own, with two brackets",
+};
+
 /// All.
-pub(super) const SHAPES: [&Shape; 3] = [&ACCESS, &PEER, &DESTINATION];
+pub(super) const SHAPES: [&Shape; 4] = [&ACCESS, &PEER, &DESTINATION, &SINK];
 
 /// The list that may be empty: it is no criterion, and means that instances go nowhere.
 const MAY_BE_EMPTY: &str = "deliver_to";
@@ -222,6 +250,8 @@ mod tests {
             durability: text(),
             commitment: Some(false),
             deliver_to: Some(list()),
+            study_quiet: text(),
+            series_quiet: text(),
         };
         let destination = DestinationEntry {
             name: "x".to_owned(),
@@ -239,6 +269,17 @@ mod tests {
             retry_for: "x".to_owned(),
         };
         let peer = PeerEntry { ae_title: "x".to_owned(), address: "x".to_owned(), tls: true };
+        let sink = SinkEntry {
+            name: "x".to_owned(),
+            kind: "x".to_owned(),
+            url: "x".to_owned(),
+            secret_file: "x".to_owned(),
+            ca: "x".to_owned(),
+            events: Some(list()),
+            patient: true,
+            timeout: "x".to_owned(),
+            retry_for: "x".to_owned(),
+        };
         let kind = |value: &toml::Value| match value {
             toml::Value::Array(_) => LIST,
             toml::Value::Integer(_) => WHOLE_NUMBER,
@@ -249,6 +290,7 @@ mod tests {
             (&ACCESS, toml::Table::try_from(rule)),
             (&PEER, toml::Table::try_from(peer)),
             (&DESTINATION, toml::Table::try_from(destination)),
+            (&SINK, toml::Table::try_from(sink)),
         ];
         for (shape, table) in tables {
             let table = table.unwrap();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     "src/admin/api.rs",
     "src/admin/catalogue/instance.rs",
     "src/admin/catalogue/model.rs",
@@ -22,6 +22,7 @@ const FILES: [&str; 18] = [
     "src/admin/model.rs",
     "src/admin/outbox/model.rs",
     "src/admin/ready.rs",
+    "src/admin/sinks/model.rs",
     "src/admin/writers.rs",
     "src/memory/allocator.rs",
     "src/memory/lease.rs",

@@ -37,6 +37,7 @@ mod receipts;
 mod receive;
 mod reload;
 mod service;
+mod sinks;
 mod soak;
 mod stopped;
 #[cfg(feature = "test-faults")]

@@ -43,6 +43,10 @@ pub(crate) struct Study {
     pub(crate) last_received: String,
     /// Its deliveries to all destinations together; absent if nothing of it was ever owed.
     pub(crate) deliveries: Option<DeliverySums>,
+    /// `unknown`, `open`, `complete` or `reopened`.
+    pub(crate) completeness: String,
+    /// When it was complete last; absent if it never was.
+    pub(crate) completed: Option<String>,
 }
 
 /// A study with its series and its senders.
@@ -300,6 +304,8 @@ impl From<StudyRow> for Study {
             first_received: rfc3339(row.first_ms),
             last_received: rfc3339(row.last_ms),
             deliveries: row.deliveries.map(Into::into),
+            completeness: row.wholeness.name().to_owned(),
+            completed: row.completed_ms.map(rfc3339),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct StudySearch {
     pub(crate) date_from: Option<String>,
     pub(crate) date_to: Option<String>,
     pub(crate) undelivered: Option<bool>,
+    /// `open` or `complete`.
+    pub(crate) completeness: Option<String>,
     pub(crate) limit: Option<u32>,
     pub(crate) after: Option<String>,
 }
@@ -48,6 +50,7 @@ impl StudySearch {
             ("date_from", &self.date_from),
             ("date_to", &self.date_to),
             ("undelivered", &undelivered),
+            ("completeness", &self.completeness),
             ("after", &self.after),
         ];
         let given = conditions.into_iter().filter_map(|(name, value)| Some((name, given(value)?)));
@@ -67,6 +70,10 @@ impl StudySearch {
         };
         let moment_of =
             |text, name| given(text).map(|text| moment(text, now).ok_or(SearchError::Moment(name))).transpose();
+        let completeness = given(&self.completeness);
+        if completeness.is_some_and(|state| !["open", "complete"].contains(&state)) {
+            return Err(SearchError::Completeness);
+        }
         let text = |of: &Option<String>| given(of).map(str::to_owned);
         let search = Search {
             text: text(&self.text),
@@ -77,6 +84,8 @@ impl StudySearch {
             until_ms: moment_of(&self.until, "until")?,
             study_date,
             is_undelivered: self.undelivered.unwrap_or(false),
+            is_open: completeness == Some("open"),
+            is_complete: completeness == Some("complete"),
         };
         let after = given(&self.after).map(|text| text.parse().map_err(|_| SearchError::Cursor)).transpose()?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);

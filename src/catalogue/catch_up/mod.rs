@@ -22,9 +22,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::batch::{Reports, find};
+use crate::batch::find;
 use crate::catalogue::Catalogue;
 use crate::open::DESIGN;
+use crate::record::Reports;
 use crate::record::{Record, State};
 pub use decide::Depth;
 pub(crate) use decide::{lasting_stamp, must_read};

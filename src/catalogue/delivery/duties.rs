@@ -255,8 +255,8 @@ impl<'a> Duties<'a> {
         Ok(())
     }
 
-    /// Writes the sums.
-    pub(crate) fn finish(self) -> Result<()> {
+    /// Writes the sums. The destinations and studies whose deliveries have changed.
+    pub(crate) fn finish(self) -> Result<Vec<(i64, i64)>> {
         let of_study = "INSERT INTO study_destination AS s
                 (study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms, sent)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, iif(?3 + ?5 > 0, ?8, NULL), ?9)
@@ -266,6 +266,7 @@ impl<'a> Duties<'a> {
         let of_all = "UPDATE destination SET waiting = waiting + ?2, waiting_bytes = waiting_bytes + ?3, retrying = retrying + ?4,
             dead = dead + ?5, delivered = delivered + ?6, sent = sent + ?7 WHERE id = ?1";
         let mut totals: HashMap<i64, Sums> = HashMap::new();
+        let changed = self.changes.keys().copied().collect();
         for ((destination, study), Change { sums, since_ms }) in self.changes {
             let Sums { waiting, waiting_bytes, retrying, sent, dead, delivered } = sums;
             let row = params![study, destination, waiting, waiting_bytes, retrying, dead, delivered, since_ms, sent];
@@ -282,6 +283,6 @@ impl<'a> Duties<'a> {
             let row = params![destination, waiting, waiting_bytes, retrying, dead, delivered, sent];
             self.db.prepare_cached(of_all)?.execute(row)?;
         }
-        Ok(())
+        Ok(changed)
     }
 }

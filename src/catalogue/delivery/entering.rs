@@ -4,10 +4,10 @@ use rusqlite::Result;
 
 use super::duties::Item;
 use super::{DeliveryNote, Slot, notes};
-use crate::batch::{Batch, Known, Reports, clamped, find};
+use crate::batch::{Batch, Known, clamped, find};
 use crate::catalogue::Again;
 use crate::ids::RecordIds;
-use crate::record::{Record, State};
+use crate::record::{Record, Reports, State};
 
 impl Batch<'_> {
     /// When what is owed now is owed since. What was read from the disk may have been received long ago.

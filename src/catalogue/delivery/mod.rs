@@ -14,6 +14,7 @@ mod entering;
 pub(crate) mod notes;
 pub(crate) mod transaction;
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,12 @@ pub const FILE_IS_GONE: &str = "the file is gone";
 /// Which catalogue a row is of: a file that was made anew has other rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Generation(pub(crate) i64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// One delivery, as it was when it was read. Keys are equal if they are of one instance and one destination, whatever has become of the delivery
 /// since.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::duties::{Duties, Item};
 use super::{DeliveryNote, DeliveryState, FILE_IS_GONE, Generation, Outcome, OwedKey, Slot, content};
-use crate::batch::digest;
+use crate::record::digest;
 
 /// The mark of the [`Generation`].
 const GENERATION: &str = "generation";

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Result, Row};
 
 use super::ids::StudyIds;
+use crate::completeness::Wholeness;
 use crate::names;
 
 /// A query of an index that yields the studies which fit a condition. It reads nothing else than the index.
@@ -20,8 +21,13 @@ pub(super) const SOURCE: &str = "SELECT study FROM study_source WHERE ?2 = '' AN
 pub(super) const UNDELIVERED: &str =
     "SELECT study FROM study_destination WHERE waiting + retrying + sent + dead > 0 AND ?1 = ?2";
 
+/// Open ones are due some time, or held; the index of neither has the others.
+pub(super) const OPEN: &str = "SELECT id FROM study WHERE due_ms IS NOT NULL AND ?1 = ?2";
+pub(super) const HELD: &str = "SELECT id FROM study WHERE is_held = 1 AND ?1 = ?2";
+pub(super) const COMPLETE: &str = "SELECT id FROM study WHERE state = 2 AND ?1 = ?2";
+
 /// The columns that [`Condition::fits`] looks at.
-pub(super) const COLUMNS: &str = "id, uid, patient_id, patient_name, accession_number, study_date";
+pub(super) const COLUMNS: &str = "id, uid, patient_id, patient_name, accession_number, study_date, state";
 
 /// A condition that is given.
 pub(super) enum Condition<'a> {
@@ -32,6 +38,8 @@ pub(super) enum Condition<'a> {
     Source(&'a str),
     Date(&'a str, &'a str),
     Undelivered,
+    Open,
+    Complete,
 }
 
 /// The texts that begin with `prefix` are not less than it, and less than this.
@@ -75,6 +83,11 @@ impl<'a> Condition<'a> {
             Self::Date(from, to) => add(DATE, from, to)?,
             Self::Source(title) => add(SOURCE, title, "")?,
             Self::Undelivered => add(UNDELIVERED, "", "")?,
+            Self::Open => {
+                add(OPEN, "", "")?;
+                add(HELD, "", "")?;
+            }
+            Self::Complete => add(COMPLETE, "", "")?,
         }
         Ok(ids)
     }
@@ -97,6 +110,8 @@ impl<'a> Condition<'a> {
             Self::Date(from, to) => !text(5)?.is_empty() && *from <= text(5)? && text(5)? <= *to,
             Self::Source(title) => is_from(db, row.get(0)?, title)?,
             Self::Undelivered => is_undelivered(db, row.get(0)?)?,
+            Self::Open => matches!(Wholeness::of(row.get(6)?), Wholeness::Open | Wholeness::Reopened),
+            Self::Complete => Wholeness::of(row.get(6)?) == Wholeness::Complete,
         })
     }
 }

@@ -7,9 +7,9 @@ use rusqlite::{OptionalExtension, Result, Row, params};
 use super::Reader;
 use super::progress::{self, InstanceDelivery};
 use super::study::{OriginRow, origin};
-use crate::batch::digest;
 use crate::place::path_of;
 use crate::record::State;
+use crate::record::digest;
 use tidegate_database::Error;
 use tidegate_database::PackedUid;
 

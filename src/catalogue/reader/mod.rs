@@ -1,6 +1,7 @@
 //! Readers: the questions that people ask. Each has a connection of its own and never waits for the writer.
 
 mod condition;
+pub(crate) mod events;
 mod had;
 mod ids;
 mod instance;
@@ -20,6 +21,7 @@ use crate::batch::find;
 use crate::catalogue::{Gap, ROOT};
 use crate::open::DESIGN;
 use crate::record::State;
+pub use events::{EventRow, PastEvent};
 pub use had::{HadInstance, HadStudy};
 pub use instance::{InstanceRow, Place};
 pub use outbox::{Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, NotADelivery};

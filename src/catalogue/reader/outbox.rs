@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use tidegate_database::{Error, PackedUid};
 
 use super::Reader;
-use crate::batch::digest;
 use crate::delivery::{DeliveryState, DestinationRow, Generation, Owed, OwedKey, Slot, content, destinations, notes};
 use crate::place::path_of;
+use crate::record::digest;
 
 /// A query of [`Owed`]. The columns of a delivery are looked up in the order of its key, and everything else by it.
 macro_rules! owed {

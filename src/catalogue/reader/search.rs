@@ -42,6 +42,10 @@ pub struct Search {
     pub study_date: Option<(String, String)>,
     /// Something of it is owed to a destination.
     pub is_undelivered: bool,
+    /// It is open, or open again.
+    pub is_open: bool,
+    /// It is complete.
+    pub is_complete: bool,
 }
 
 /// Where a page ends. Its text may be given to a client and back.
@@ -141,6 +145,8 @@ fn conditions(search: &Search) -> Vec<Condition<'_>> {
         search.study_date.as_ref().map(|(from, to)| Condition::Date(from, to)),
         search.source.as_deref().map(Condition::Source),
         search.is_undelivered.then_some(Condition::Undelivered),
+        search.is_open.then_some(Condition::Open),
+        search.is_complete.then_some(Condition::Complete),
     ];
     conditions.into_iter().flatten().collect()
 }

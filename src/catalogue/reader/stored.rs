@@ -6,8 +6,8 @@ use rusqlite::{OptionalExtension, Result, Row, params};
 use tidegate_database::{Error, PackedUid};
 
 use super::Reader;
-use crate::batch::digest;
 use crate::place::path_of;
+use crate::record::digest;
 
 /// Versions of an instance that are told, the newest first.
 pub const MAX_VERSIONS: u32 = 100;

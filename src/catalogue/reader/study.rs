@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{Reader, counts, progress};
+use crate::completeness::Wholeness;
 use crate::delivery::Sums;
 use crate::record::{SeriesValues, StudyValues};
 use tidegate_database::Error;
@@ -43,6 +44,10 @@ pub struct StudyRow {
     pub last_ms: i64,
     /// Its deliveries, to all destinations together; `None`: nothing of it was ever owed.
     pub deliveries: Option<Sums>,
+    /// Whether all of it has come.
+    pub wholeness: Wholeness,
+    /// When it was complete last.
+    pub completed_ms: Option<i64>,
 }
 
 /// A study with its series.
@@ -160,7 +165,7 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
         texts.collect::<Result<Vec<String>>>()
     };
     let (modalities, calling_ae_titles) = (texts(modalities)?, texts(titles)?);
-    let sql = "SELECT uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description, first_ms, last_ms
+    let sql = "SELECT uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description, first_ms, last_ms, state, told_ms
         FROM study WHERE id = ?1";
     let deliveries = progress::of_study(db, id)?;
     db.prepare_cached(sql)?.query_row([id], |row| {
@@ -176,6 +181,8 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
             },
             first_ms: row.get(7)?,
             last_ms: row.get(8)?,
+            wholeness: Wholeness::of(row.get(9)?),
+            completed_ms: row.get(10)?,
             modalities,
             calling_ae_titles,
             series,

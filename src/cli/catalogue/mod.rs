@@ -64,6 +64,12 @@ pub(super) struct StudiesArgs {
     /// Something of it is owed to a destination
     #[arg(long)]
     undelivered: bool,
+    /// It is open: instances of it may be coming
+    #[arg(long, conflicts_with = "complete")]
+    open: bool,
+    /// It is complete: nothing new has come for its quiet time
+    #[arg(long)]
+    complete: bool,
     /// Most studies, the newest first
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
@@ -154,7 +160,9 @@ pub(super) fn checked_moment(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn studies(args: StudiesArgs) -> Exit {
-    let StudiesArgs { reach, text, since, until, patient, accession, source, undelivered, limit, json } = args;
+    let StudiesArgs { reach, text, since, until, patient, accession, source, undelivered, open, complete, limit, json } =
+        args;
+    let completeness = [(open, "open"), (complete, "complete")].into_iter().find(|(is_asked, _)| *is_asked);
     let search = StudySearch {
         text,
         since,
@@ -163,6 +171,7 @@ pub(super) fn studies(args: StudiesArgs) -> Exit {
         accession,
         source,
         undelivered: undelivered.then_some(true),
+        completeness: completeness.map(|(_, state)| state.to_owned()),
         ..StudySearch::default()
     };
     let found = match source::of(reach).and_then(|mut source| pages(&mut source, search, limit)) {

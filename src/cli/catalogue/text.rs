@@ -110,6 +110,11 @@ fn headline(study: &Study, width: usize) -> String {
         were(study.gone),
         are(study.gone)
     );
+    let state = match (study.completeness.as_str(), &study.completed) {
+        ("unknown", _) => String::new(),
+        (state, Some(at)) => format!("{state}; complete at {}", second(at)),
+        (state, None) => state.to_owned(),
+    };
     let lines = [
         ("patient", patient.join(", ")),
         ("accession", study.accession_number.as_deref().map(safe).unwrap_or_default()),
@@ -118,6 +123,7 @@ fn headline(study: &Study, width: usize) -> String {
         ("stored", stored),
         ("gone", if study.gone > 0 { gone } else { String::new() }),
         ("received", received),
+        ("state", state),
     ];
     for (label, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         // A value of a dataset may be of any length, in one word.

@@ -5,9 +5,9 @@ mod faults;
 #[cfg(feature = "test-faults")]
 mod finder;
 mod limits;
-mod reports;
 #[cfg(feature = "test-faults")]
 mod reconciling;
+mod reports;
 #[cfg(feature = "test-faults")]
 mod retention;
 pub(crate) mod scp;

@@ -4,6 +4,7 @@
 
 mod catching_up;
 mod committing;
+mod completing;
 #[path = "../../../../tests/support/database.rs"]
 mod database;
 mod deliveries_model;

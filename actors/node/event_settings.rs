@@ -1,0 +1,81 @@
+//! When a study is complete, and the sinks that are told of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_catalogue::Following;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct EventSettings {
+    /// What the catalogue follows.
+    pub following: Following,
+    /// The `source` of every event: this node.
+    pub source: String,
+    /// Each has a name of its own.
+    pub sinks: Vec<SinkSettings>,
+}
+
+/// A sink of events.
+#[derive(Clone, Debug)]
+pub struct SinkSettings {
+    /// Its name.
+    pub name: String,
+    /// How events get there.
+    pub kind: SinkKind,
+    /// Whether events name the patient.
+    pub patient: bool,
+    /// An event is dead that could not be published for so long.
+    pub retry_for: Duration,
+}
+
+/// How events get to a sink.
+#[derive(Clone, Debug)]
+pub enum SinkKind {
+    /// HTTP POST.
+    Webhook(WebhookSettings),
+}
+
+/// A receiver of HTTP requests.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// Its host: a name or an IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Path and query, from the slash on.
+    pub target: String,
+    /// How it is called over TLS; `None`: without.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The key of the signature.
+    pub secret: Secret,
+    /// Time for a request and its answer.
+    pub timeout: Duration,
+}
+
+/// A key that no log line shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Arc<[u8]>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl EventSettings {
+    /// The sink with this name.
+    pub fn sink(&self, name: &str) -> Option<&SinkSettings> {
+        self.sinks.iter().find(|sink| sink.name == name)
+    }
+}
+
+impl SinkSettings {
+    /// Its address, for people: without path and query, which may hold a secret.
+    pub fn peer(&self) -> String {
+        let SinkKind::Webhook(WebhookSettings { host, port, tls, .. }) = &self.kind;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", crate::network::calling::CallAddress { host: host.clone(), port: *port })
+    }
+}

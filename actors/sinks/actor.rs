@@ -1,0 +1,392 @@
+//! The child of a sink. It sleeps until an event is due, publishes a few at a time, each of another study, and has the outcomes noted.
+//!
+//! Reading the catalogue blocks this thread as long as its disk does, so the child has no heartbeat, as the children of destinations have none.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tidegate_catalogue::{Error, EventNote, EventOutcome, Generation, OwedEvent, Reader, SinkRow};
+use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::event::{EventOut, PublishError};
+use super::publisher::Publisher;
+use super::shared::{Figures, Shared, SinkPhase};
+use crate::catalogue::deliveries::{Deliveries, NotNoted};
+use crate::committed::clock_ms;
+use crate::delivery::backoff::Backoff;
+use crate::fault;
+use crate::node::live::Live;
+use crate::node::phase::Phase;
+use crate::node::settings::{EventSettings, SinkSettings};
+use crate::supervision::liveness::Liveness;
+
+/// Attempts under way at a time, each over a connection of its own.
+const MOST: usize = 4;
+/// Events that are read at a time.
+const PAGE: u32 = 256;
+/// Memory of a page, with texts of each event, and of the connection to the catalogue.
+const WORK_BYTES: u64 = 4 << 20;
+/// Between two looks at what is due, whatever changes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// The longest sleep: the clock may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// After so long without work, the connection to the catalogue is closed.
+const REST: Duration = Duration::from_secs(5);
+/// Before something is tried again that the catalogue could not do.
+const RETRY: Duration = Duration::from_secs(1);
+/// At the end, attempts and notes have so long each.
+const END_GRACE: Duration = Duration::from_secs(3);
+/// Waits after failures.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
+
+/// What the child uses of the node.
+pub(crate) struct Env {
+    pub(crate) name: String,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) catalogue: PathBuf,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+type Attempt = LocalBoxFuture<'static, (Publisher, OwedEvent, Result<(), PublishError>)>;
+type Noting = LocalBoxFuture<'static, (Vec<EventNote>, Result<(), NotNoted>)>;
+
+/// The child.
+pub(crate) struct SinkActor {
+    name: String,
+    events: Arc<EventSettings>,
+    settings: SinkSettings,
+    env: Env,
+    figures: Arc<Figures>,
+    reader: Option<(Reader, MemoryLease)>,
+    row: Option<(SinkRow, Generation)>,
+    /// Events of the last page that were not begun.
+    page: Vec<OwedEvent>,
+    attempts: FuturesUnordered<Attempt>,
+    noting: FuturesUnordered<Noting>,
+    idle: Vec<Publisher>,
+    notes: Vec<EventNote>,
+    /// Events under way, or whose outcome is not durable yet.
+    begun: HashSet<i64>,
+    /// Failures of the sink as a whole in a row, and when it is asked again.
+    down: Option<(u32, Instant)>,
+    has_changed: bool,
+    is_unreadable: bool,
+    looked_at: Option<Instant>,
+    worked_at: Instant,
+    wake_at: Instant,
+    /// Dropped last.
+    liveness: Liveness,
+}
+
+impl SinkActor {
+    /// The child of a sink; `None`: the settings do not have it any more.
+    pub(crate) fn new(env: Env, liveness: Liveness) -> Option<Self> {
+        let events = env.live.get().events.clone();
+        let Some(settings) = events.sink(&env.name).cloned() else {
+            liveness.ready();
+            liveness.finish();
+            return None;
+        };
+        Some(Self {
+            name: env.name.clone(),
+            events,
+            settings,
+            figures: env.shared.figures(&env.name),
+            env,
+            reader: None,
+            row: None,
+            page: Vec::new(),
+            attempts: FuturesUnordered::new(),
+            noting: FuturesUnordered::new(),
+            idle: Vec::new(),
+            notes: Vec::new(),
+            begun: HashSet::new(),
+            down: None,
+            has_changed: true,
+            is_unreadable: false,
+            looked_at: None,
+            worked_at: Instant::now(),
+            wake_at: Instant::now(),
+            liveness,
+        })
+    }
+
+    pub(crate) async fn run(mut self) {
+        self.liveness.ready();
+        let (mut live, mut changed) = (self.env.live.watch(), self.env.deliveries.events_changed());
+        loop {
+            self.turn();
+            tokio::select! {
+                biased;
+                () = self.liveness.stop_requested() => break,
+                _ = live.changed() => {}
+                _ = self.env.phase.changed() => {}
+                Some(done) = self.attempts.next() => self.attempted(done),
+                Some(noted) = self.noting.next() => self.noted(noted),
+                _ = changed.changed() => self.has_changed = true,
+                () = sleep_until(self.wake_at) => {}
+            }
+            fault::point("sink");
+            tokio::task::yield_now().await;
+        }
+        let _ = timeout(END_GRACE, async {
+            while let Some(done) = self.attempts.next().await {
+                self.attempted(done);
+            }
+        })
+        .await;
+        let _ = timeout(END_GRACE, async {
+            self.note();
+            while let Some(noted) = self.noting.next().await {
+                self.noted(noted);
+                self.note();
+            }
+        })
+        .await;
+        self.liveness.finish();
+    }
+
+    fn turn(&mut self) {
+        let now = Instant::now();
+        self.wake_at = now + LONGEST_SLEEP;
+        self.take_settings();
+        let is_stopping = matches!(*self.env.phase.borrow(), Phase::Draining | Phase::Aborting);
+        self.note();
+        let is_closed = self.down.is_some_and(|(_, at)| at > now);
+        if let Some((_, at)) = self.down.filter(|_| is_closed) {
+            self.wake_at = self.wake_at.min(at);
+        }
+        if !is_stopping {
+            self.look(now, !is_closed);
+            let is_gone = self.row.as_ref().is_some_and(|(row, _)| row.gone_ms.is_some());
+            if !is_closed && !is_gone {
+                self.begin();
+            }
+        }
+        self.rest_if_idle(now);
+        self.publish_phase(is_closed);
+    }
+
+    fn take_settings(&mut self) {
+        let events = self.env.live.get().events.clone();
+        if Arc::ptr_eq(&events, &self.events) {
+            return;
+        }
+        if let Some(settings) = events.sink(&self.name) {
+            self.settings = settings.clone();
+        }
+        self.events = events;
+        // The next attempts are by the new settings, and at once.
+        self.idle.clear();
+        self.down = None;
+    }
+
+    /// Reads what is due, as far as that may have changed.
+    fn look(&mut self, now: Instant, wants_page: bool) {
+        let due_at = |ms: i64| now + Duration::from_millis(u64::try_from(ms.saturating_sub(clock_ms())).unwrap_or(0));
+        let next = self.row.as_ref().filter(|(row, _)| row.gone_ms.is_none()).and_then(|(row, _)| row.due_ms);
+        let is_due = wants_page && self.page.is_empty() && next.is_some_and(|ms| due_at(ms) <= now);
+        if !self.has_changed && !is_due {
+            if let Some(ms) = next.filter(|_| wants_page && self.page.is_empty()) {
+                self.wake_at = self.wake_at.min(due_at(ms));
+            }
+            return;
+        }
+        if let Some(at) = self.looked_at.map(|at| at + LOOK_INTERVAL).filter(|at| *at > now) {
+            self.wake_at = self.wake_at.min(at);
+            return;
+        }
+        self.looked_at = Some(now);
+        match self.read(wants_page && self.page.is_empty()) {
+            Ok(()) => {
+                (self.has_changed, self.is_unreadable) = (false, false);
+                // With the first of what is due still to be noted, the rest is looked at when it was.
+                self.wake_at = self.wake_at.min(now + RETRY);
+            }
+            Err(_) => {
+                (self.reader, self.has_changed, self.is_unreadable) = (None, true, true);
+                self.looked_at = Some(now + RETRY);
+                self.wake_at = self.wake_at.min(now + RETRY);
+            }
+        }
+    }
+
+    fn read(&mut self, wants_page: bool) -> Result<(), Error> {
+        if self.reader.is_none() {
+            let holder = self.env.budget.open_account(format!("sink {:?}", self.name));
+            // Without room in the budget, the sink waits.
+            let Ok(lease) = holder.lease(Stage::Delivery, WORK_BYTES) else {
+                self.wake_at = self.wake_at.min(Instant::now() + RETRY);
+                return Ok(());
+            };
+            self.reader = Some((Reader::open(&self.env.catalogue)?, lease));
+        }
+        let Some((reader, _)) = &mut self.reader else { return Ok(()) };
+        let generation = reader.generation()?;
+        let Some(row) = reader.sink(&self.name)? else { return Ok(()) };
+        if self.row.as_ref().is_some_and(|(before, _)| before.asked_ms != row.asked_ms) {
+            self.down = None; // an operator wants it tried now
+        }
+        if wants_page && row.gone_ms.is_none() && row.due_ms.is_some_and(|due_ms| due_ms <= clock_ms()) {
+            // Those that are begun are due in the file until their outcome is noted.
+            let limit = PAGE + u32::try_from(self.begun.len()).unwrap_or(0);
+            let mut page = reader.due_events(row.id, clock_ms(), limit)?;
+            page.retain(|event| !self.begun.contains(&event.event));
+            page.reverse(); // it is taken from its end
+            self.page = page;
+        }
+        self.row = Some((row, generation));
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        let Some((_, generation)) = self.row.as_ref() else { return };
+        // One asks whether a sink that was down is back.
+        let most = if self.down.is_some() { 1 } else { MOST };
+        while self.attempts.len() < most {
+            let Some(owed) = self.page.pop() else { return };
+            self.begun.insert(owed.event);
+            let event = EventOut::of(&owed, *generation, &self.events.source, self.settings.patient);
+            let mut publisher = self.idle.pop().unwrap_or_else(|| Publisher::new(&self.settings.kind));
+            self.attempts.push(Box::pin(async move {
+                let published = publisher.publish(&event).await;
+                (publisher, owed, published)
+            }));
+        }
+    }
+
+    fn attempted(&mut self, (publisher, owed, published): (Publisher, OwedEvent, Result<(), PublishError>)) {
+        if self.idle.len() < MOST {
+            self.idle.push(publisher);
+        }
+        let (at_ms, now) = (clock_ms(), Instant::now());
+        let age = Duration::from_millis(u64::try_from(at_ms.saturating_sub(owed.owed_ms)).unwrap_or(0));
+        let outcome = match published {
+            Ok(()) => {
+                self.down = None;
+                self.figures.published.increment();
+                self.figures.seen.lock().last_success = Some(SystemTime::now());
+                EventOutcome::Published
+            }
+            Err(error) => self.failed(error, &owed, (at_ms, age), now),
+        };
+        let Some((_, generation)) = self.row.as_ref() else { return };
+        let (sink, event, generation) = (owed.sink, owed.event, *generation);
+        self.notes.push(EventNote { generation, sink, event, outcome, at_ms });
+    }
+
+    fn failed(
+        &mut self,
+        error: PublishError,
+        owed: &OwedEvent,
+        (at_ms, age): (i64, Duration),
+        now: Instant,
+    ) -> EventOutcome {
+        let (why, after, is_down) = match error {
+            PublishError::Retry { why, after, is_down } => (why, after, is_down),
+            PublishError::Gone { why } => {
+                self.page.clear();
+                tracing::warn!(sink = self.name, "sink wants no events any more");
+                self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
+                return EventOutcome::Gone { why };
+            }
+            PublishError::Refused { why } => {
+                self.figures.dead.increment();
+                return EventOutcome::Dead { why };
+            }
+        };
+        self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
+        let failures = match self.down {
+            _ if !is_down => owed.attempts + 1,
+            // Those that were under way together have failed together.
+            Some((failures, at)) if at > now => failures,
+            before => before.map_or(1, |(failures, _)| failures + 1),
+        };
+        let wait = BACKOFF.after(failures).max(after.unwrap_or_default());
+        if is_down {
+            if self.down.is_none() {
+                tracing::warn!(sink = self.name, why, "sink does not take events; trying again");
+            }
+            self.down = Some((failures, now + wait));
+            self.page.clear();
+            self.has_changed = true;
+        } else {
+            self.down = None; // it answers
+        }
+        if age >= self.settings.retry_for {
+            self.figures.dead.increment();
+            return EventOutcome::Dead { why };
+        }
+        self.figures.retried.increment();
+        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        EventOutcome::Retry { due_ms: at_ms.saturating_add(wait_ms), why }
+    }
+
+    /// Has outcomes noted: one call at a time, with all that have come meanwhile.
+    fn note(&mut self) {
+        if self.notes.is_empty() || !self.noting.is_empty() {
+            return;
+        }
+        let (notes, deliveries) = (std::mem::take(&mut self.notes), self.env.deliveries.clone());
+        self.noting.push(Box::pin(async move {
+            let noted = deliveries.note_events(notes.clone()).await;
+            if noted.is_err() {
+                sleep(RETRY).await;
+            }
+            (notes, noted)
+        }));
+    }
+
+    fn noted(&mut self, (notes, noted): (Vec<EventNote>, Result<(), NotNoted>)) {
+        match noted {
+            Ok(()) => {
+                for note in &notes {
+                    self.begun.remove(&note.event);
+                }
+                self.has_changed = true;
+            }
+            Err(NotNoted::NoMemory) => self.notes.splice(..0, notes).for_each(drop),
+            // The next process publishes them again.
+            Err(NotNoted::Ended) => {}
+        }
+    }
+
+    fn rest_if_idle(&mut self, now: Instant) {
+        if !self.attempts.is_empty() || !self.noting.is_empty() || !self.notes.is_empty() {
+            self.worked_at = now;
+        } else if self.reader.is_some() {
+            let rest_at = self.worked_at.max(self.looked_at.unwrap_or(now)) + REST;
+            if now >= rest_at {
+                (self.reader, self.idle) = (None, Vec::new());
+            } else {
+                self.wake_at = self.wake_at.min(rest_at);
+            }
+        }
+    }
+
+    fn publish_phase(&self, is_closed: bool) {
+        let is_gone = self.row.as_ref().is_some_and(|(row, _)| row.gone_ms.is_some());
+        let phase = if self.is_unreadable {
+            SinkPhase::Unavailable
+        } else if is_gone {
+            SinkPhase::Gone
+        } else if is_closed || self.down.is_some() {
+            SinkPhase::Down
+        } else if self.attempts.is_empty() {
+            SinkPhase::Idle
+        } else {
+            SinkPhase::Publishing
+        };
+        self.figures.seen.lock().phase = phase;
+    }
+}

@@ -1,0 +1,99 @@
+//! The questions to a running node, and the orders of operators.
+
+use tidegate_actors::gauges::audit::{AuditQuery, Operation, Operator};
+use tidegate_actors::{DeliveryOrder, NotOrdered, Observer};
+use tidegate_catalogue::EventChange;
+use tracing::field::display;
+
+use super::look::{self, OwedSearch, PastSearch};
+use super::model::{EventOrder, EventsChanged, OwedEvents, PastEvents, Sink, Sinks};
+use crate::admin::catalogue::readers::Readers;
+use crate::admin::look_error::ReadError;
+
+/// The questions of a surface.
+#[derive(Clone, Debug)]
+pub(in crate::admin) struct EventSinks {
+    observer: Observer,
+    catalogue: Readers,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::admin) enum SinkError {
+    #[error("no sink of that name is configured, and nothing is owed to one")]
+    Unknown,
+    #[error("action must be retry or drop")]
+    Action,
+    #[error("nothing says which events: give event or dead, or all")]
+    Nothing,
+    #[error(transparent)]
+    NotOrdered(#[from] NotOrdered),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+const OFF: SinkError = SinkError::Read(ReadError::Off { what: "there are no events without the catalogue" });
+
+impl EventSinks {
+    pub(in crate::admin) fn new(observer: Observer, catalogue: Readers) -> Self {
+        Self { observer, catalogue }
+    }
+
+    /// The sinks. It costs no look into the file.
+    pub(in crate::admin) fn sinks(&self) -> Result<Sinks, SinkError> {
+        self.observer.catalogue().ok_or(OFF)?;
+        let states = self.observer.event_sinks();
+        let doing = |sink: Sink| match states.iter().find(|state| state.name == sink.name) {
+            Some(state) => sink.doing(state.clone()),
+            None => sink,
+        };
+        Ok(Sinks { sinks: self.observer.event_queues().into_iter().map(Sink::from).map(doing).collect() })
+    }
+
+    /// Events that are owed.
+    pub(in crate::admin) async fn owed(&self, search: OwedSearch, by: &Operator) -> Result<OwedEvents, SinkError> {
+        let state = self.asked(by)?;
+        Ok(self.catalogue.ask(&state, move |reader| Ok(look::owed(reader, &search)?)).await?)
+    }
+
+    /// Events, owed or not.
+    pub(in crate::admin) async fn past(&self, search: PastSearch, by: &Operator) -> Result<PastEvents, SinkError> {
+        let state = self.asked(by)?;
+        Ok(self.catalogue.ask(&state, move |reader| Ok(look::past(reader, search)?)).await?)
+    }
+
+    fn asked(&self, by: &Operator) -> Result<crate::admin::catalogue::model::CatalogueState, SinkError> {
+        let query = AuditQuery { uri: "/api/sinks/events".to_owned(), study: None, conditions: String::new() };
+        self.observer.record_query(query, by);
+        self.catalogue.state().map_err(|_| OFF)
+    }
+
+    /// Has something done to the events of a sink.
+    pub(in crate::admin) async fn order(
+        &self,
+        sink: String,
+        order: EventOrder,
+        by: &Operator,
+    ) -> Result<EventsChanged, SinkError> {
+        let change = match order.action.as_str() {
+            "retry" => EventChange::Retry,
+            "drop" => EventChange::Drop,
+            _ => return Err(SinkError::Action),
+        };
+        // A word too few must not forget everything.
+        if change == EventChange::Drop && order.event.is_none() && !order.dead && !order.all {
+            return Err(SinkError::Nothing);
+        }
+        if !self.observer.event_queues().iter().any(|row| row.name == sink) {
+            return Err(SinkError::Unknown);
+        }
+        let event = order.event.map_or_else(String::new, |event| format!(" event={event}"));
+        let text = format!("{}{event}{}", order.action, if order.dead { " dead" } else { "" });
+        self.observer.record_operation(Operation::Deliveries(format!("events of {sink}: {text}")), by);
+        let what = DeliveryOrder::Events { change, is_dead: order.dead, event: order.event };
+        let ordered = self.observer.order_deliveries(&sink, what).await.ok_or(OFF)??;
+        let (operator, address, changed) = (by.identity.as_str(), by.address.map(display), ordered.changed);
+        tracing::info!(sink, order = text, changed, operator, address, "events changed by an operator");
+        Ok(EventsChanged { sink, changed, is_done: ordered.is_done })
+    }
+}

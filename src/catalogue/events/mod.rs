@@ -1,0 +1,176 @@
+//! Events: what the node tells other systems, as rows of the transaction of what they tell.
+//!
+//! An event is one row, and a row more for each sink that it is owed to. A sink is sent the events of a study in their order: one that fails holds back the
+//! later ones of its study, and no other. Without a sink that wants an event there is no row of it.
+
+pub(crate) mod deliveries;
+mod entering;
+pub(crate) mod notes;
+pub(crate) mod outbox;
+
+use crate::delivery::Generation;
+
+/// What an event tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventKind {
+    /// All of a study seems to have come.
+    StudyComplete,
+    /// New content has come of a study that was complete.
+    StudyReopened,
+    /// All of a series seems to have come.
+    SeriesComplete,
+    /// A file is stored.
+    InstanceStored,
+    /// A destination has all of a study that is complete.
+    DeliveryDone,
+    /// A delivery of a study was given up.
+    DeliveryDead,
+}
+
+impl EventKind {
+    /// Every kind, by its number in a row.
+    pub const ALL: [Self; 6] = [
+        Self::StudyComplete,
+        Self::StudyReopened,
+        Self::SeriesComplete,
+        Self::InstanceStored,
+        Self::DeliveryDone,
+        Self::DeliveryDead,
+    ];
+
+    /// The name in the configuration, and the `type` of the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StudyComplete => "study.complete",
+            Self::StudyReopened => "study.reopened",
+            Self::SeriesComplete => "series.complete",
+            Self::InstanceStored => "instance.stored",
+            Self::DeliveryDone => "delivery.done",
+            Self::DeliveryDead => "delivery.dead",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    pub(crate) fn number(self) -> i64 {
+        self as i64
+    }
+
+    pub(crate) fn of(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+/// A sink, as far as the catalogue knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkRow {
+    /// Its number.
+    pub id: i64,
+    /// Its name in the configuration.
+    pub name: String,
+    /// When it has said that it wants no events any more.
+    pub gone_ms: Option<i64>,
+    /// When an operator wanted everything tried again.
+    pub asked_ms: Option<i64>,
+    /// Events that it is owed.
+    pub waiting: i64,
+    /// Events that were given up.
+    pub dead: i64,
+    /// Events that it has had.
+    pub published: i64,
+    /// When the next event is tried; `None`: nothing waits.
+    pub due_ms: Option<i64>,
+    /// Since when the oldest event waits.
+    pub since_ms: Option<i64>,
+}
+
+/// An event, as it is owed to a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwedEvent {
+    /// The sink.
+    pub sink: i64,
+    /// Its number: ascending, and never used again.
+    pub event: i64,
+    /// What it tells.
+    pub kind: EventKind,
+    /// Study Instance UID.
+    pub subject: String,
+    /// When it came about, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// A JSON object.
+    pub data: String,
+    /// Since when it is owed.
+    pub owed_ms: i64,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// The patient of the study.
+    pub patient: EventPatient,
+}
+
+/// What the catalogue keeps of the patient of a study.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventPatient {
+    /// (0010,0020)
+    pub patient_id: Option<String>,
+    /// (0010,0010)
+    pub patient_name: Option<String>,
+    /// (0010,0030)
+    pub patient_birth_date: Option<String>,
+    /// (0008,0050)
+    pub accession_number: Option<String>,
+    /// (0008,0020)
+    pub study_date: Option<String>,
+    /// (0008,1030)
+    pub description: Option<String>,
+}
+
+/// The outcome of an attempt to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventOutcome {
+    /// The sink has it.
+    Published,
+    /// It is tried again.
+    Retry {
+        /// When.
+        due_ms: i64,
+        /// What failed.
+        why: String,
+    },
+    /// It is not tried again unless an operator wants it.
+    Dead {
+        /// What failed.
+        why: String,
+    },
+    /// The sink wants no events any more: nothing is sent to it until an operator resumes it.
+    Gone {
+        /// What it has answered.
+        why: String,
+    },
+}
+
+/// The outcome for one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventNote {
+    /// The catalogue that the event was read from.
+    pub generation: Generation,
+    /// The sink.
+    pub sink: i64,
+    /// The event.
+    pub event: i64,
+    /// What became of it.
+    pub outcome: EventOutcome,
+    /// When.
+    pub at_ms: i64,
+}
+
+/// What an operator has done to the events of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventChange {
+    /// Dead events wait again, and waiting ones are tried now; a sink that was gone is sent events again.
+    Retry,
+    /// They are not owed any more.
+    Drop,
+}

@@ -1,0 +1,89 @@
+//! What the writer does about completeness and events.
+
+use crate::catalogue::Catalogue;
+use crate::completeness::due::Completed;
+use crate::completeness::{Following, due};
+use crate::events::SinkRow;
+use crate::events::{EventChange, notes};
+use crate::open::DESIGN;
+use crate::reader::events::sinks;
+use tidegate_database::Error;
+
+impl Catalogue {
+    /// Says what is followed from now on. A sink that is not there any more keeps what it is owed.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn follow(&mut self, following: Following) -> Result<(), Error> {
+        let names: Vec<String> = following.sinks.iter().map(|sink| sink.sink.clone()).collect();
+        self.set_following(following);
+        self.transact(|batch| {
+            names.iter().try_for_each(|name| crate::events::outbox::row_of(batch.db(), name).map(drop))
+        })?;
+        self.note_event_change();
+        Ok(())
+    }
+
+    /// The sinks, by name.
+    ///
+    /// # Errors
+    /// Those of a question.
+    pub fn sinks(&self) -> Result<Vec<SinkRow>, Error> {
+        sinks(self.connection()).map_err(DESIGN.sqlite(self.path()))
+    }
+
+    /// When the next study or series is due, in milliseconds since 1970; `None`: none will be without an arrival or a [`release`](Self::release).
+    ///
+    /// # Errors
+    /// Those of a question.
+    pub fn next_due_ms(&self) -> Result<Option<i64>, Error> {
+        due::next(self.connection()).map_err(DESIGN.sqlite(self.path()))
+    }
+
+    /// Completes studies and series that are due, at most `most` in a call, in one transaction with their events. One of whose study somebody `is_busy`
+    /// sending is held instead.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn complete(&mut self, now_ms: i64, most: u32, is_busy: &dyn Fn(&str) -> bool) -> Result<Completed, Error> {
+        let (done, _) = self.transact(|batch| batch.complete(now_ms, most, is_busy))?;
+        Ok(done)
+    }
+
+    /// Nobody is sending of these studies any more: what was held of them is due.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn release(&mut self, study_uids: &[String], now_ms: i64) -> Result<(), Error> {
+        self.transact(|batch| study_uids.iter().try_for_each(|uid| due::release(batch.db(), uid, now_ms).map(drop)))?;
+        Ok(())
+    }
+
+    /// Nobody is sending of any study: what was held is due. After a start, and if it is not known who has ended.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn release_all(&mut self, now_ms: i64) -> Result<(), Error> {
+        self.transact(|batch| due::release_all(batch.db(), now_ms)).map(drop)
+    }
+
+    /// Changes events that are owed to the sink of that name, a bounded part of them: those from behind `after`, only dead ones or only one. How many,
+    /// and from where to continue; `None`: it is done.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn change_events(
+        &mut self,
+        sink: &str,
+        change: EventChange,
+        which: (bool, Option<i64>),
+        after: i64,
+    ) -> Result<(u64, Option<i64>), Error> {
+        let (changed, _) = self.transact(|batch| {
+            let sink = crate::events::outbox::row_of(batch.db(), sink)?;
+            notes::change(batch.db(), sink, change, which, after)
+        })?;
+        self.note_event_change();
+        Ok(changed)
+    }
+}

@@ -1,0 +1,201 @@
+//! Events that are owed, and completeness.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, params};
+use tidegate_database::Error;
+
+use super::Reader;
+use crate::events::{EventKind, EventPatient, OwedEvent, SinkRow};
+
+const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published, asked_ms,
+        (SELECT min(due_ms) FROM owed_event WHERE owed_event.sink = sink.id AND due_ms IS NOT NULL),
+        (SELECT owed_ms FROM owed_event WHERE owed_event.sink = sink.id AND state = 0 ORDER BY event LIMIT 1)
+    FROM sink";
+
+/// A query of [`OwedEvent`].
+macro_rules! owed {
+    ($rest:literal) => {
+        concat!(
+            "SELECT o.sink, o.event, kind, subject, at_ms, data, o.owed_ms, o.attempts, patient_id, patient_name, patient_birth_date,
+                accession_number, study_date, description, o.state, o.due_ms, o.last_ms, o.why
+            FROM owed_event AS o CROSS JOIN event ON event.id = o.event CROSS JOIN study ON study.id = event.study ",
+            $rest
+        )
+    };
+}
+
+/// An event that is owed, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// The event.
+    pub event: OwedEvent,
+    /// The name of the sink.
+    pub sink: String,
+    /// Whether it was given up.
+    pub is_dead: bool,
+    /// When it is tried next; `None`: it is dead, or behind an earlier one of its study.
+    pub due_ms: Option<i64>,
+    /// When it was tried last.
+    pub last_ms: Option<i64>,
+    /// Why that failed.
+    pub why: Option<String>,
+}
+
+/// An event of the last ones, owed or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastEvent {
+    /// Its number: ascending, and never used again.
+    pub event: i64,
+    /// What it tells.
+    pub kind: EventKind,
+    /// Study Instance UID.
+    pub subject: String,
+    /// When it came about, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// A JSON object.
+    pub data: String,
+    /// Sinks to which it is owed.
+    pub owed: u64,
+}
+
+fn sink(row: &Row<'_>) -> Result<SinkRow> {
+    Ok(SinkRow {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        gone_ms: row.get(2)?,
+        waiting: row.get(3)?,
+        dead: row.get(4)?,
+        published: row.get(5)?,
+        asked_ms: row.get(6)?,
+        due_ms: row.get(7)?,
+        since_ms: row.get(8)?,
+    })
+}
+
+/// All sinks, by name.
+pub(crate) fn sinks(db: &Connection) -> Result<Vec<SinkRow>> {
+    let mut statement = db.prepare_cached(&format!("{SINKS} ORDER BY name"))?;
+    let rows = statement.query_map([], sink)?;
+    rows.collect()
+}
+
+fn kind(row: &Row<'_>, at: usize) -> Result<EventKind> {
+    EventKind::of(row.get(at)?).ok_or(rusqlite::Error::InvalidQuery)
+}
+
+fn owed(row: &Row<'_>) -> Result<OwedEvent> {
+    Ok(OwedEvent {
+        sink: row.get(0)?,
+        event: row.get(1)?,
+        kind: kind(row, 2)?,
+        subject: row.get(3)?,
+        at_ms: row.get(4)?,
+        data: row.get(5)?,
+        owed_ms: row.get(6)?,
+        attempts: row.get(7)?,
+        patient: EventPatient {
+            patient_id: row.get(8)?,
+            patient_name: row.get(9)?,
+            patient_birth_date: row.get(10)?,
+            accession_number: row.get(11)?,
+            study_date: row.get(12)?,
+            description: row.get(13)?,
+        },
+    })
+}
+
+fn page<T>(db: &Connection, sql: &str, values: &[&dyn ToSql], read: fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(values, |row| read(row))?;
+    rows.collect()
+}
+
+impl Reader {
+    /// The sink of that name; `None`: no node has followed studies for it.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn sink(&mut self, name: &str) -> std::result::Result<Option<SinkRow>, Error> {
+        let sql = format!("{SINKS} WHERE name = ?1");
+        self.file.ask(|db| db.prepare_cached(&sql)?.query_row([name], sink).optional())
+    }
+
+    /// All sinks, by name.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn sinks(&mut self) -> std::result::Result<Vec<SinkRow>, Error> {
+        self.file.ask(sinks)
+    }
+
+    /// The events that are due at a sink, the first of each study, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn due_events(&mut self, sink: i64, now_ms: i64, limit: u32) -> std::result::Result<Vec<OwedEvent>, Error> {
+        let sql = owed!("WHERE o.sink = ?1 AND o.due_ms <= ?2 ORDER BY o.due_ms, o.event LIMIT ?3");
+        self.file.ask(|db| page(db, sql, &[&sink, &now_ms, &limit], owed))
+    }
+
+    /// Events that are owed to a sink, or to all, from behind `after`, at most `limit`; only dead ones if `is_dead`.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn owed_events(
+        &mut self,
+        sink: Option<&str>,
+        is_dead: bool,
+        after: i64,
+        limit: u32,
+    ) -> std::result::Result<Vec<EventRow>, Error> {
+        let sql = owed!(
+            "WHERE o.event > ?1 AND (?2 IS NULL OR o.sink = (SELECT id FROM sink WHERE name = ?2)) AND (?3 = 0 OR o.state = 1)
+            ORDER BY o.event, o.sink LIMIT ?4"
+        );
+        self.file.ask(|db| {
+            let names = sinks(db)?;
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map(params![after, sink, is_dead, limit], |row| {
+                let event = owed(row)?;
+                let name = names.iter().find(|sink| sink.id == event.sink);
+                Ok(EventRow {
+                    sink: name.map(|sink| sink.name.clone()).unwrap_or_default(),
+                    event,
+                    is_dead: row.get(14)?,
+                    due_ms: row.get(15)?,
+                    last_ms: row.get(16)?,
+                    why: row.get(17)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The events from behind `after`, at most `limit`. Those that nobody is owed are kept for a while.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn events(&mut self, after: i64, limit: u32) -> std::result::Result<Vec<PastEvent>, Error> {
+        let sql = "SELECT id, kind, subject, at_ms, data, (SELECT count(*) FROM owed_event WHERE event = event.id)
+            FROM event WHERE id > ?1 ORDER BY id LIMIT ?2";
+        self.file.ask(|db| {
+            page(db, sql, &[&after, &limit], |row| {
+                Ok(PastEvent {
+                    event: row.get(0)?,
+                    kind: kind(row, 1)?,
+                    subject: row.get(2)?,
+                    at_ms: row.get(3)?,
+                    data: row.get(4)?,
+                    owed: row.get::<_, i64>(5)?.unsigned_abs(),
+                })
+            })
+        })
+    }
+
+    /// The number of the last event; 0: there was none.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn last_event(&mut self) -> std::result::Result<i64, Error> {
+        self.file.ask(|db| db.query_row("SELECT ifnull(max(id), 0) FROM event", [], |row| row.get(0)))
+    }
+}

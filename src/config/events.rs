@@ -1,0 +1,252 @@
+//! `[completeness]` and `[[sink]]`: when a study is complete, and who is told of it.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tidegate_actors::{EventSettings, Secret, SinkKind, SinkSettings, WebhookSettings};
+use tidegate_catalogue::{EventKind, Following, Quiet, Subscription};
+
+use super::calling::address;
+use super::checks::Checks;
+use super::human::{Period, Scalar};
+use super::keys::{QUIET, Raw, SinkEntry};
+use super::nearest::nearest;
+use super::secret::secret;
+
+/// Most sinks. Each has a thread.
+const MAX_SINKS: usize = 16;
+/// Longest name of a sink. Names are in log lines, metrics and rows.
+const MAX_NAME_CHARACTERS: usize = 32;
+const RETRY_FOR: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+/// Bytes of a key (Standard Webhooks 1.0).
+const SECRET_BYTES: RangeInclusive<usize> = 24..=64;
+
+pub(super) fn events(raw: &Raw, checks: &mut Checks<'_>) -> EventSettings {
+    let quiet = quiet(raw.completeness.study_quiet.0, raw.completeness.series_quiet.0);
+    if quiet.series_ms > quiet.study_ms {
+        checks.refuse("completeness.series_quiet", "must not be longer than completeness.study_quiet");
+    }
+    if raw.catalogue.path.trim() == "off" && !raw.sink.is_empty() {
+        let complaint = "needs the catalogue, which keeps what is owed to sinks: set catalogue.path to \"auto\", or delete the sinks";
+        checks.refuse("sink", complaint);
+    }
+    if raw.sink.len() > MAX_SINKS {
+        checks.refuse("sink", &format!("has more than {MAX_SINKS} sinks"));
+    }
+    let (mut sinks, mut subscriptions) = (Vec::<SinkSettings>::new(), Vec::new());
+    for (number, entry) in (1..).zip(raw.sink.iter().take(MAX_SINKS)) {
+        let mut refuse = |key: &str, complaint: &str| checks.refuse_sink(number, key, complaint);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !(1..=MAX_NAME_CHARACTERS).contains(&entry.name.len()) || !entry.name.chars().all(allowed) {
+            let complaint = format!("must be 1 to {MAX_NAME_CHARACTERS} letters, digits, \"-\", \"_\" and \".\"");
+            refuse("name", &complaint);
+        }
+        if let Some(earlier) = sinks.iter().position(|earlier| earlier.name == entry.name) {
+            let complaint = format!("is the name of sink {} before it: give each sink a name of its own", earlier + 1);
+            refuse("name", &complaint);
+        }
+        subscriptions.push(Subscription { sink: entry.name.clone(), kinds: kinds(entry, &mut refuse) });
+        sinks.extend(sink(entry, &mut refuse));
+    }
+    let following = Following { quiet, by_rule: by_rule(raw, quiet, checks), sinks: subscriptions };
+    EventSettings { following, source: source(&raw.node.ae_title), sinks }
+}
+
+fn quiet(study: Duration, series: Duration) -> Quiet {
+    let ms = |period: Duration| i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+    Quiet { study_ms: ms(study), series_ms: ms(series) }
+}
+
+/// The quiet times of the access rules that have some of their own.
+fn by_rule(raw: &Raw, default: Quiet, checks: &mut Checks<'_>) -> HashMap<String, Quiet> {
+    let mut by_rule = HashMap::new();
+    for (number, rule) in (1..).zip(&raw.access) {
+        let mut read = |key: &str, text: &Option<String>, default: i64| {
+            let Some(text) = text else { return default };
+            let period = period(text, &QUIET).unwrap_or_else(|| {
+                let complaint = "must be a duration with its unit from 1s to 7days, such as \"2m\"";
+                checks.refuse_rule(number, Some(key), complaint);
+                Duration::ZERO
+            });
+            i64::try_from(period.as_millis()).unwrap_or(i64::MAX)
+        };
+        let study_ms = read("study_quiet", &rule.study_quiet, default.study_ms);
+        let series_ms = read("series_quiet", &rule.series_quiet, default.series_ms.min(study_ms));
+        if series_ms > study_ms && study_ms > 0 {
+            let complaint = "must not be longer than the study_quiet that holds for the rule";
+            checks.refuse_rule(number, Some("series_quiet"), complaint);
+        }
+        if rule.study_quiet.is_some() || rule.series_quiet.is_some() {
+            by_rule.insert(rule.name.clone(), Quiet { study_ms, series_ms });
+        }
+    }
+    by_rule
+}
+
+fn period(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
+    let Period(period) = Period::try_from(Scalar::Text(text.to_owned())).ok()?;
+    bounds.contains(&period).then_some(period)
+}
+
+fn kinds(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Vec<EventKind> {
+    let names = || EventKind::ALL.into_iter().map(EventKind::name);
+    let Some(wanted) = &entry.events else {
+        return EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::InstanceStored).collect();
+    };
+    if wanted.is_empty() {
+        refuse("events", "must name at least one event");
+    }
+    let mut kinds = Vec::new();
+    for name in wanted {
+        match EventKind::named(name) {
+            Some(kind) if !kinds.contains(&kind) => kinds.push(kind),
+            Some(_) => {}
+            None => {
+                let complaint = match nearest(name, names()) {
+                    Some(meant) => format!("{name:?} is no event; did you mean {meant:?}?"),
+                    None => format!("{name:?} is no event; there are {}", names().collect::<Vec<_>>().join(", ")),
+                };
+                refuse("events", &complaint);
+            }
+        }
+    }
+    kinds
+}
+
+fn sink(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Option<SinkSettings> {
+    match entry.kind.as_str() {
+        "webhook" => {}
+        "nats" | "amqp" => refuse("kind", "is not there yet: this version publishes to \"webhook\" only"),
+        _ => refuse("kind", "must be \"webhook\""),
+    }
+    let retry_for = period(&entry.retry_for, &RETRY_FOR).unwrap_or_else(|| {
+        refuse("retry_for", "must be a duration with its unit from 1m to 365days, such as \"24h\" or \"7days\"");
+        Duration::ZERO
+    });
+    let timeout = period(&entry.timeout, &TIMEOUT).unwrap_or_else(|| {
+        refuse("timeout", "must be a duration with its unit from 1s to 5m, such as \"10s\"");
+        Duration::ZERO
+    });
+    let secret = key(&entry.secret_file).map_err(|complaint| refuse("secret_file", &complaint)).ok();
+    let Some(Url { is_tls, host, port, target }) = url(&entry.url) else {
+        refuse("url", "must be http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH, without user, fragment and spaces");
+        return None;
+    };
+    let tls = match is_tls {
+        true => Some(roots(&entry.ca).map_err(|complaint| refuse("ca", &complaint)).ok()?),
+        false => None,
+    };
+    let webhook = WebhookSettings { host, port, target, tls, secret: secret?, timeout };
+    let (name, kind) = (entry.name.clone(), SinkKind::Webhook(webhook));
+    Some(SinkSettings { name, kind, patient: entry.patient, retry_for })
+}
+
+struct Url {
+    is_tls: bool,
+    host: String,
+    port: u16,
+    target: String,
+}
+
+fn url(text: &str) -> Option<Url> {
+    let (is_tls, rest) = match text.trim().split_once("://")? {
+        ("https", rest) => (true, rest),
+        ("http", rest) => (false, rest),
+        _ => return None,
+    };
+    let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
+    let is_plain =
+        path.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\'));
+    let usual = if is_tls { 443 } else { 80 };
+    let has_port = authority.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']'));
+    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:{usual}") };
+    let (host, port) = address(&with_port)?;
+    let target = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    (is_plain && !authority.contains('@')).then(|| Url { is_tls, host: host.to_owned(), port, target })
+}
+
+/// The key in a file: `whsec_` and base64.
+fn key(path: &str) -> Result<Secret, String> {
+    if path.trim().is_empty() {
+        return Err(
+            "must be the path of a file with the key of the signature: whsec_ and 24 to 64 bytes in base64".to_owned()
+        );
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
+    secret(path)?;
+    let key = text.trim().strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
+    let key = key.filter(|key| SECRET_BYTES.contains(&key.len()));
+    key.map(|key| Secret(key.into())).ok_or_else(|| {
+        format!("{path:?} must hold whsec_ and 24 to 64 bytes in base64, such as `echo whsec_$(openssl rand -base64 32)` makes")
+    })
+}
+
+/// How sinks over TLS are called: their certificates must be of an authority in that file.
+fn roots(path: &str) -> Result<Arc<ClientConfig>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| format!("{path:?} cannot be read: {error}"))?;
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(format!("{path:?} holds no certificate of an authority in PEM"));
+    }
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(client.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// This node as the source of events: a URI reference (RFC 3986).
+fn source(ae_title: &str) -> String {
+    let mut source = "/tidegate/".to_owned();
+    for byte in ae_title.trim_matches(' ').bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            source.push(char::from(byte));
+        } else {
+            let _ = write!(source, "%{byte:02X}"); // a string takes everything
+        }
+    }
+    source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_scheme_a_host_and_a_path() {
+        let read = |text: &str| url(text).map(|url| (url.is_tls, url.host, url.port, url.target));
+        let of = |tls, host: &str, port, target: &str| Some((tls, host.to_owned(), port, target.to_owned()));
+        assert_eq!(read("https://ris.example/hook?a=1"), of(true, "ris.example", 443, "/hook?a=1"));
+        assert_eq!(read("http://127.0.0.1:8080"), of(false, "127.0.0.1", 8080, "/"));
+        assert_eq!(read("http://ris.example?x"), of(false, "ris.example", 80, "/?x"));
+        assert_eq!(read("https://[2001:db8::5]:8443/x"), of(true, "2001:db8::5", 8443, "/x"));
+        assert_eq!(read("https://[2001:db8::5]/x"), of(true, "2001:db8::5", 443, "/x"));
+        for text in [
+            "ftp://x/",
+            "ris.example/x",
+            "http://user:pw@ris.example/",
+            "http://x/a b",
+            "http://x/#f",
+            "http://:80/",
+            "",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_a_uri_reference() {
+        assert_eq!(source("TIDE GATE/1"), "/tidegate/TIDE%20GATE%2F1");
+    }
+}
