@@ -14,8 +14,7 @@ use tidegate_storage::digest::Digest;
 use tidegate_storage::layout::Layout;
 use tidegate_storage::{CommitStrategy, Duplicates, Durability, FileAccess, Outcome, Settings, Store, Stored};
 use tidegate_storage::{meta::FileMeta, uid::Uid};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::*;
 use crate::committed::{Committed, Origin, Sink};

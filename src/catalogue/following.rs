@@ -55,7 +55,14 @@ impl Catalogue {
     /// # Errors
     /// Those of a transaction.
     pub fn release(&mut self, study_uids: &[String], now_ms: i64) -> Result<(), Error> {
-        self.transact(|batch| study_uids.iter().try_for_each(|uid| due::release(batch.db(), uid, now_ms).map(drop)))?;
+        // Most associations end with nothing held: they cost a look, and no transaction.
+        let is_held = |uid: &&String| due::is_held(self.connection(), uid).map_err(DESIGN.sqlite(self.path()));
+        let held = study_uids.iter().map(|uid| is_held(&uid).map(|is_held| is_held.then_some(uid)));
+        let held: Vec<&String> = held.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        self.transact(|batch| held.iter().try_for_each(|uid| due::release(batch.db(), uid, now_ms)))?;
         Ok(())
     }
 

@@ -64,5 +64,6 @@ CREATE INDEX owed_event_due ON owed_event (sink, due_ms) WHERE due_ms IS NOT NUL
 CREATE INDEX owed_event_study ON owed_event (sink, study, event) WHERE state = 0;
 CREATE INDEX owed_event_event ON owed_event (event);
 
--- What was received before is not announced when it is entered from the disk.
-INSERT INTO mark (name, value) VALUES ('followed_since_ms', CAST(unixepoch('subsec') * 1000 AS INTEGER));
+-- What was received before is not announced when it is entered from the disk. The minute is for what a node receives between its start and the making
+-- of this file.
+INSERT INTO mark (name, value) VALUES ('followed_since_ms', CAST(unixepoch('subsec') * 1000 AS INTEGER) - 60000);

@@ -59,8 +59,7 @@ pub(super) fn compose(
     given: &Given,
     problems: &mut Vec<Problem>,
 ) -> Option<Settings> {
-    let checks = &mut Checks::new(given, problems);
-    let raw = &mut raw.clone();
+    let (checks, raw) = (&mut Checks::new(given, problems), &mut raw.clone());
     raw.keep_within_bounds(|key, complaint| checks.refuse(key, complaint));
     let (listen, tls_listen) = (listen("node.listen", &raw.node.listen, checks), listen_for_tls(raw, checks));
     warn_of_unused_tls(raw, checks);
@@ -74,9 +73,8 @@ pub(super) fn compose(
     let access = access(raw, in_force.as_ref().or(storage.as_ref()), checks);
     let admin = admin::admin(&raw.admin, raw.storage.root.as_ref(), checks);
     one_address_each(listen.flatten(), tls_listen.flatten(), admin.as_ref().and_then(Option::as_ref), checks);
-    let (admin_socket, delivery, retention) =
-        (admin_socket(raw, checks), delivery(raw, checks), retention(raw, checks));
-    let events = events(raw, checks);
+    let (admin_socket, delivery, retention, events) =
+        (admin_socket(raw, checks), delivery(raw, checks), retention(raw, checks), events(raw, checks));
     let (log, flight_records, audit) = (log(raw, checks), flight_records(raw, checks), audit(raw, checks));
     let (catalogue, commitment) = (catalogue(raw, started, checks), commitment(raw, checks));
     // All checks are done. From here on, a missing value ends the composition.

@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
-use tidegate_catalogue::{PackedUid, Reader};
+use tidegate_catalogue::{PackedUid, Reader, StudyRow};
 
 use super::instance::{Instance, Instances};
-use super::model::{Studies, StudyDetail};
+use super::model::{Studies, Study, StudyDetail};
 use super::search::StudySearch;
 use crate::admin::look_error::LookError;
+use crate::admin::time::rfc3339;
 
 /// Files of one instance that are listed.
 const MAX_FILES: u32 = 1000;
@@ -37,4 +38,29 @@ pub(crate) fn instances(reader: &mut Reader, uid: &str) -> Result<Option<Instanc
     }
     let destinations = reader.destinations()?.into_iter().map(|row| row.name).collect();
     Ok(Some(Instances { instances, destinations, catalogue: None }))
+}
+
+impl From<StudyRow> for Study {
+    fn from(row: StudyRow) -> Self {
+        Self {
+            study_instance_uid: row.values.uid,
+            patient_id: row.values.patient_id,
+            patient_name: row.values.patient_name,
+            patient_birth_date: row.values.patient_birth_date,
+            accession_number: row.values.accession_number,
+            study_date: row.values.study_date,
+            description: row.values.description,
+            modalities: row.modalities,
+            calling_ae_titles: row.calling_ae_titles,
+            series: row.series,
+            files: row.instances,
+            bytes: row.bytes,
+            gone: row.gone,
+            first_received: rfc3339(row.first_ms),
+            last_received: rfc3339(row.last_ms),
+            deliveries: row.deliveries.map(Into::into),
+            completeness: row.wholeness.name().to_owned(),
+            completed: row.completed_ms.map(rfc3339),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! whoever shows them escapes them.
 
 use serde::{Deserialize, Serialize};
-use tidegate_catalogue::{ArrivalRow, Numbers, SeriesRow, Study as StudyFound, StudyRow};
+use tidegate_catalogue::{ArrivalRow, Numbers, SeriesRow, Study as StudyFound};
 
 use crate::admin::outbox::model::{DeliverySums, StudyProgress};
 use crate::admin::time::rfc3339;
@@ -283,31 +283,6 @@ impl WorkProgress {
 /// The rule of that name, if there was one.
 pub(super) fn rule(name: String) -> Option<String> {
     Some(name).filter(|name| !name.is_empty())
-}
-
-impl From<StudyRow> for Study {
-    fn from(row: StudyRow) -> Self {
-        Self {
-            study_instance_uid: row.values.uid,
-            patient_id: row.values.patient_id,
-            patient_name: row.values.patient_name,
-            patient_birth_date: row.values.patient_birth_date,
-            accession_number: row.values.accession_number,
-            study_date: row.values.study_date,
-            description: row.values.description,
-            modalities: row.modalities,
-            calling_ae_titles: row.calling_ae_titles,
-            series: row.series,
-            files: row.instances,
-            bytes: row.bytes,
-            gone: row.gone,
-            first_received: rfc3339(row.first_ms),
-            last_received: rfc3339(row.last_ms),
-            deliveries: row.deliveries.map(Into::into),
-            completeness: row.wholeness.name().to_owned(),
-            completed: row.completed_ms.map(rfc3339),
-        }
-    }
 }
 
 impl From<StudyFound> for StudyDetail {

@@ -1,6 +1,6 @@
 //! What is due: studies and series that have been quiet for long enough.
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, Result, params};
 
 use super::{Following, Quiet, Wholeness, set};
 use crate::events::{EventKind, outbox, outbox::Outbox};
@@ -123,17 +123,19 @@ fn complete_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: i
         .try_for_each(|destination| crate::events::deliveries::tell(db, outbox, destination, due.id, now_ms))
 }
 
-/// Lets what was held of a study be due again: nobody is sending of it any more. Whether anything was.
-pub(crate) fn release(db: &Connection, study_uid: &str, now_ms: i64) -> Result<bool> {
-    let id = "SELECT id FROM study WHERE uid = ?1";
-    let Some(id) = db.prepare_cached(id)?.query_row([study_uid], |row| row.get::<_, i64>(0)).optional()? else {
-        return Ok(false);
-    };
-    let of_study = "UPDATE study SET due_ms = ?2, is_held = 0 WHERE id = ?1 AND is_held = 1";
-    let of_series = "UPDATE series SET due_ms = ?2, is_held = 0 WHERE study = ?1 AND is_held = 1";
-    let studies = db.prepare_cached(of_study)?.execute((id, now_ms))?;
-    let series = db.prepare_cached(of_series)?.execute((id, now_ms))?;
-    Ok(studies + series > 0)
+/// Whether anything of a study is held.
+pub(crate) fn is_held(db: &Connection, study_uid: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM study WHERE uid = ?1 AND (is_held = 1
+        OR EXISTS (SELECT 1 FROM series WHERE series.study = study.id AND series.is_held = 1)))";
+    db.prepare_cached(sql)?.query_row([study_uid], |row| row.get(0))
+}
+
+/// Lets what is held of a study be due again: nobody is sending of it any more.
+pub(crate) fn release(db: &Connection, study_uid: &str, now_ms: i64) -> Result<()> {
+    let of_series = "UPDATE series SET due_ms = ?2, is_held = 0 WHERE is_held = 1 AND study = (SELECT id FROM study WHERE uid = ?1)";
+    db.prepare_cached("UPDATE study SET due_ms = ?2, is_held = 0 WHERE uid = ?1 AND is_held = 1")?
+        .execute((study_uid, now_ms))?;
+    db.prepare_cached(of_series)?.execute((study_uid, now_ms)).map(drop)
 }
 
 /// The same for all that is held.
