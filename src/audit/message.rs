@@ -92,18 +92,9 @@ pub(crate) fn xml(record: &AuditRecord, origin: &Origin) -> String {
             out.event(&TRANSFERRED, &at, outcome, &described);
             out.transfer(peer, study, origin);
         }
-        AuditEvent::DeliveryBegan { peer, study } => {
-            out.event(&BEGIN, &at, Outcome::Success, "");
-            out.delivery(peer, study, origin);
-        }
+        AuditEvent::DeliveryBegan { peer, study } => out.delivery(&BEGIN, &at, 0, peer, study, origin),
         AuditEvent::Delivered { peer, study, failed } => {
-            let (outcome, described) = match failed {
-                0 => (Outcome::Success, String::new()),
-                _ if study.sop_classes.is_empty() => (Outcome::SeriousFailure, not_taken(*failed)),
-                _ => (Outcome::MinorFailure, not_taken(*failed)),
-            };
-            out.event(&TRANSFERRED, &at, outcome, &described);
-            out.delivery(peer, study, origin);
+            out.delivery(&TRANSFERRED, &at, *failed, peer, study, origin);
         }
         AuditEvent::Replaced { peer, study } => {
             out.event(&REPLACED, &at, Outcome::Success, "stored instances replaced by others with the same UIDs");
@@ -153,11 +144,6 @@ fn committed(step: CommitmentStep, transaction_uid: &str) -> (Outcome, String) {
             (Outcome::SeriousFailure, format!("report of storage commitment given up, transaction {transaction_uid}"))
         }
     }
-}
-
-/// Attempts to deliver that have failed.
-fn not_taken(failed: u64) -> String {
-    format!("{failed} instances were not taken; each is tried again, or given up")
 }
 
 /// The description of a message that stands for several events.
@@ -263,8 +249,19 @@ impl Xml {
         self.study(study);
     }
 
-    /// A transfer to a peer that this node has called.
-    fn delivery(&mut self, peer: &AuditPeer, study: &AuditStudy, origin: &Origin) {
+    /// A transfer to a peer that this node has called, which has not taken so many instances.
+    fn delivery(&mut self, kind: &Kind, at: &str, failed: u64, peer: &AuditPeer, study: &AuditStudy, origin: &Origin) {
+        let outcome = match failed {
+            0 => Outcome::Success,
+            _ if study.sop_classes.is_empty() => Outcome::SeriousFailure,
+            _ => Outcome::MinorFailure,
+        };
+        let described = match failed {
+            0 => String::new(),
+            1 => "1 instance was not taken; it is tried again, or given up".to_owned(),
+            _ => format!("{failed} instances were not taken; each is tried again, or given up"),
+        };
+        self.event(kind, at, outcome, &described);
         self.node_in(origin, SOURCE, true);
         self.peer_in(peer, DESTINATION, false);
         self.source(origin);

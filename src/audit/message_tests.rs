@@ -53,7 +53,7 @@ fn a_delivery_names_this_node_as_the_source_and_what_failed() {
     for (study, failed, outcome, described) in [
         (study(), 0, 0, ""),
         (study(), 2, 4, "2 instances were not taken; each is tried again, or given up"),
-        (nothing, 1, 8, "1 instances were not taken"),
+        (nothing, 1, 8, "1 instance was not taken"),
     ] {
         let message = message(AuditEvent::Delivered { peer: peer.clone(), study, failed });
         for part in [

@@ -234,7 +234,7 @@ fn an_instance_says_how_far_it_has_come_to_each_destination() {
         "to            cardio: failed 1 time, tried again at 2026-09-21 14:16:00: status C000: cannot \\u{1b} understand",
         "to            dose: DEAD, given up at 2026-09-21 14:15:00 after 1 attempt: status C000: cannot \\u{1b} understand",
         "to            museum: dropped by an operator at 2026-09-21 14:15:00",
-        "to            research: waiting since 2026-09-21 14:13:20",
+        "to            research: waiting since 2026-09-21 14:13:21",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
     }
