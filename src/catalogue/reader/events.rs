@@ -105,7 +105,7 @@ fn owed(row: &Row<'_>) -> Result<OwedEvent> {
 
 fn page<T>(db: &Connection, sql: &str, values: &[&dyn ToSql], read: fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
     let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map(values, |row| read(row))?;
+    let rows = statement.query_map(values, read)?;
     rows.collect()
 }
 

@@ -273,7 +273,6 @@ pub(in crate::cli) fn widest() -> String {
                 rule: "the modalities of the north wing, by certificate".to_owned(),
                 association: u32::MAX - 2 * number as u32,
                 destinations: vec!["destination".repeat(3); usize::from(number == 0)],
-                ..Origin::default()
             };
             Record { origin: Some(Arc::new(origin)), ..record }
         })
