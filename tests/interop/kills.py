@@ -132,7 +132,7 @@ class Archive(Process):
 
     def command(self) -> subprocess.Popen:
         # --unique-filenames: a name for each file that comes.
-        arguments = ["storescp", "-uf", "--fork", "-aet", "ARCHIVE", "-od", str(self.directory), str(self.port)]
+        arguments = ["storescp", "+uf", "--fork", "-aet", "ARCHIVE", "-od", str(self.directory), str(self.port)]
         return subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def received(self) -> tuple[collections.Counter, int]:

@@ -200,7 +200,12 @@ impl Volume {
         if self.entry(to)?.is_some() {
             return Err(Errno::EXIST);
         }
-        if self.meta(to.directory)?.dev != self.meta(from.directory)?.dev {
+        let directory = self.meta(to.directory)?;
+        // Linux gives no name in a directory that is removed, in whichever way.
+        if directory.links == 0 {
+            return Err(Errno::NOENT);
+        }
+        if directory.dev != self.meta(from.directory)?.dev {
             return Err(Errno::XDEV);
         }
         self.check_writable(to.directory)?;
