@@ -17,13 +17,12 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use super::caller::Order as CallOrder;
-use super::evaluating::WAITS_FOR;
 use super::files::{Files, IsMeasured};
 use super::probing::Probing;
 use super::record::Record;
 use super::routes::{Route, route};
 use super::shared::{Question, Shared};
-use super::state::NO_WAY;
+use super::state::{NO_WAY, WAITS_FOR};
 use super::tasks::{Lately, Task, Tasks};
 use crate::catalogue;
 use crate::committed::clock_ms;

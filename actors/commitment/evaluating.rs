@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::actor::CommitmentActor;
 use super::evaluation::{CHUNK, Step, Terms};
 use super::shared::Begun;
+use super::state::WAITS_FOR;
 use super::tasks::Task;
 use crate::catalogue::state::{CatalogueRequest, Condition};
 use crate::committed::clock_ms;
@@ -25,8 +26,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// And for so long, if something does.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
 
-/// What operators see of a request that waits for a destination, with its name.
-pub(super) const WAITS_FOR: &str = "waits for ";
 /// Between two looks at requests that wait for destinations, whatever changes there.
 const AWAITED_INTERVAL: Duration = Duration::from_millis(250);
 /// Requests of a look.

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+/// What operators see of a request that waits for a destination, with its name.
+pub(crate) const WAITS_FOR: &str = "waits for ";
+
 /// The comment of a request whose report has no way at the moment.
 pub const NO_WAY: &str = "no [[peer]] names its address; it is reported when it associates again";
 

@@ -1,22 +1,14 @@
-//! An association's part of commitment: it sends a request between instances, and takes reports whenever they come.
+//! What an association has to do with commitment: its context, the request whose response is awaited, and the report that arrives.
 
-use std::time::Duration;
-
-use tidegate_protocol::commitment::{Encoding, EventInformation, Reference, Terms};
+use tidegate_protocol::commitment::Encoding;
 use tidegate_protocol::requestor::{Acceptance, ProposedContext, Role};
 use tidegate_protocol::syntaxes::STORAGE_COMMITMENT;
-use tidegate_protocol::{ErrorComment, Invocation, Operation, ReportStatus, Response};
+use tidegate_protocol::{Operation, ReportStatus};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::warn;
 
-use super::association::Association;
-use super::report::{Arriving, NotTaken, give};
-use crate::gauges::incidents::{NO_PEER, Topic};
-use crate::network::calling::CallError;
+use super::report::Arriving;
 
-/// An association is kept open for the report of its request for so long. Later ones come on an association of the destination.
-const AWAITS_REPORT: Duration = Duration::from_secs(10);
 const IMPLICIT: &str = "1.2.840.10008.1.2";
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 
@@ -24,19 +16,19 @@ const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 #[derive(Default)]
 pub(super) struct Asking {
     /// The context, or why there is none.
-    context: Option<Result<(u8, Encoding), String>>,
+    pub(super) context: Option<Result<(u8, Encoding), String>>,
     /// The request whose response is awaited.
     pub(super) awaited: Option<Awaited>,
     /// Until when the association is kept open for a report.
     pub(super) reports_until: Option<Instant>,
-    arriving: Option<Arriving>,
+    pub(super) arriving: Option<Arriving>,
     /// A report that waits until what it says is durable.
-    replying: Option<(Operation, oneshot::Receiver<ReportStatus>)>,
+    pub(super) replying: Option<(Operation, oneshot::Receiver<ReportStatus>)>,
 }
 
 /// A request whose response is awaited.
 pub(super) struct Awaited {
-    message_id: u16,
+    pub(super) message_id: u16,
     pub(super) sent: Instant,
 }
 
@@ -78,120 +70,5 @@ impl Asking {
             Some((_, receiver)) => receiver.await.unwrap_or(ReportStatus::ProcessingFailure),
             None => std::future::pending().await,
         }
-    }
-}
-
-impl Association {
-    /// Sends the request that is ready, or says why it cannot.
-    pub(super) async fn ask(&mut self) -> Result<(), CallError> {
-        let (context, encoding) = match &self.asking.context {
-            Some(Ok(context)) => *context,
-            Some(Err(why)) => {
-                self.hub.borrow_mut().ask_failed(why);
-                return Ok(());
-            }
-            None => {
-                self.hub.borrow_mut().ask_failed("the association has no context for storage commitment");
-                return Ok(());
-            }
-        };
-        let Some(asked) = self.hub.borrow_mut().ask() else { return Ok(()) };
-        self.has_probed = true;
-        let begun = self.call.requestor.begin(context, &Invocation::RequestCommitment);
-        let message_id = match begun {
-            Ok(message_id) => message_id,
-            Err(error) => {
-                self.hub.borrow_mut().ask_failed(&error.to_string());
-                return Err(CallError::Unexpected);
-            }
-        };
-        self.asking.awaited = Some(Awaited { message_id, sent: Instant::now() });
-        let mut out = Vec::new();
-        let terms = Terms { transaction_uid: &asked.transaction_uid, retrieve_ae_title: None };
-        // Action information is event information of which nothing has failed (PS3.4 tables J.3-1 and J.3-2).
-        let mut information = EventInformation::begin(&mut out, encoding, &terms);
-        for (sop_class, sop_instance) in &asked.references {
-            let sop_instance = sop_instance.to_string();
-            information.committed(&mut out, Reference { sop_class, sop_instance: &sop_instance });
-        }
-        information.end(&mut out);
-        self.call.requestor.push_dataset(&out);
-        self.call.requestor.end_dataset();
-        self.call.flush().await?;
-        if let Some(awaited) = &mut self.asking.awaited {
-            awaited.sent = Instant::now();
-        }
-        Ok(())
-    }
-
-    /// Takes the response to the request. False: it is to something else.
-    pub(super) fn ask_answered(&mut self, response: &Response) -> bool {
-        let is_own = |awaited: &mut Awaited| awaited.message_id == response.message_id;
-        if self.asking.awaited.take_if(is_own).is_none() {
-            return false;
-        }
-        self.has_served = true;
-        let mut hub = self.hub.borrow_mut();
-        hub.succeeded(Instant::now());
-        if response.status == 0 {
-            self.asking.reports_until = Some(Instant::now() + AWAITS_REPORT);
-            hub.ask_taken();
-        } else {
-            let comment = response.comment.as_str();
-            let gap = if comment.is_empty() { "" } else { ": " };
-            hub.ask_failed(&format!("the destination answers with status {:04X}{gap}{comment}", response.status));
-        }
-        true
-    }
-
-    /// A report begins.
-    pub(super) fn begin_report(&mut self, request: tidegate_protocol::ReportRequest) {
-        let has_data_set = request.has_data_set;
-        self.asking.arriving = Some(Arriving::new(request, &self._holder));
-        if !has_data_set {
-            self.end_report();
-        }
-    }
-
-    /// The next bytes of a dataset: that of a report is the only one that means anything.
-    pub(super) fn push_report(&mut self, bytes: &[u8]) {
-        if let Some(arriving) = &mut self.asking.arriving {
-            arriving.push(bytes);
-        }
-    }
-
-    /// The dataset of a report is complete.
-    pub(super) fn end_report(&mut self) {
-        let Some(arriving) = self.asking.arriving.take() else { return };
-        let (operation, report) = arriving.finish();
-        let inbox = self.hub.borrow().committing.inbox.clone();
-        // Another report before this one was answered: one at a time (PS3.7 §D.3.3.3).
-        let is_alone = self.asking.replying.is_none();
-        let given = report.and_then(|report| give(report, is_alone.then_some(inbox).into_iter()));
-        match given {
-            Ok(receiver) => self.asking.replying = Some((operation, receiver)),
-            Err(not_taken) => self.refuse_report(&operation, &not_taken),
-        }
-    }
-
-    fn refuse_report(&mut self, operation: &Operation, not_taken: &NotTaken) {
-        let hub = self.hub.borrow();
-        let NotTaken { status, cause } = not_taken;
-        let incidents = &hub.gauges.incidents;
-        if let Some(unlogged) =
-            incidents.worth_a_line_about(Topic::Contexts, "delivery_report", NO_PEER, (&hub.name, cause))
-        {
-            warn!(destination = hub.name, peer = hub.settings.peer(), %status, cause, unlogged, "destination's report refused");
-        }
-        self.call.requestor.respond_report(operation, *status, &ErrorComment::new(cause));
-    }
-
-    /// Answers a report.
-    pub(super) async fn reply(&mut self, status: ReportStatus) -> Result<(), CallError> {
-        if let Some((operation, _)) = self.asking.replying.take() {
-            self.call.requestor.respond_report(&operation, status, &ErrorComment::default());
-            self.asking.reports_until = None;
-        }
-        self.call.flush().await
     }
 }

@@ -7,7 +7,8 @@
 //! | [`opening`], [`association`], [`sending`] | an association with the destination: how it comes about, and its life; an instance on the wire |
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
-//! | [`committing`], [`asking`], [`report`] | what the destination is asked to commit; an association's part of that; a report, and who waits for its answer |
+//! | [`committing`], [`committed`] | what the destination is asked to commit; what becomes of that |
+//! | [`asking`], [`requesting`], [`report`] | an association's part of that; a report, and who waits for its answer |
 //! | [`export`] | what an association has delivered, for the audit trail |
 //! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
 //! | [`breaker`], [`backoff`] | a destination that fails as a whole is probed; waits that grow |
@@ -24,6 +25,7 @@ mod association;
 pub(crate) mod backoff;
 mod bandwidth;
 mod breaker;
+mod committed;
 mod committing;
 mod contexts;
 mod export;
@@ -36,6 +38,7 @@ mod outcome;
 mod plan;
 mod queue;
 pub(crate) mod report;
+mod requesting;
 mod sending;
 mod settling;
 pub(crate) mod shared;

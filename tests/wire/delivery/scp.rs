@@ -397,6 +397,11 @@ fn message(
         at: Instant::now(),
         longest_pdu,
     });
+    respond(wire, context, reply, (&command_set, &uid))
+}
+
+/// Answers an instance as the reply says.
+fn respond(wire: &mut Wire, context: u8, reply: Reply, (command_set, uid): (&[u8], &str)) -> Option<Reply> {
     let status = match reply {
         Reply::Status(status) => status,
         Reply::Late(after, status) => {
@@ -405,7 +410,7 @@ fn message(
         }
         other => return Some(other),
     };
-    let response = response(&command_set, &uid, status);
+    let response = response(command_set, uid, status);
     wire.0.write_all(&p_data(context, 3, &response)).ok()?;
     Some(Reply::Status(status))
 }

@@ -4,7 +4,7 @@ use tidegate_catalogue::{
     Change, Choice, DeliveryNote, DeliveryRow, DeliverySearch, DeliveryState, Outcome, Owed, Record, Sums,
 };
 
-use super::delivering::{record_to, retry};
+use super::delivering::{dead, record_to, retry};
 use super::support::Fixture;
 
 const SENT: Outcome = Outcome::Sent { due_ms: 100, status: 0xB007, why: None };
@@ -113,4 +113,28 @@ fn operators_and_other_content_find_what_was_sent() {
     assert_eq!(fixture.change("a", Change::Drop, &Choice::default()), 2);
     assert_eq!(fixture.sums_of_a(), Sums { delivered: 1, ..Sums::default() });
     assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+/// What storage commitment waits for: any duty to the destinations that were named, and nothing else.
+#[test]
+fn an_instance_owes_until_it_is_committed_or_dropped_and_one_without_a_duty_owes_nothing() {
+    let mut fixture = Fixture::new();
+    let records: Vec<_> = (1..4).map(|at| record_to(1, 1, at, &["a", "b"])).collect();
+    fixture.catalogue.enter(&records).unwrap();
+    fixture.catalogue.enter(&[record_to(1, 1, 9, &["b"])]).unwrap();
+    let owing = |fixture: &Fixture| -> Vec<(usize, usize, bool)> {
+        let uids = [1, 2, 3, 9, 77].map(|number| format!("1.2.1.1.{number}").parse().unwrap());
+        let names = ["nobody".to_owned(), "a".to_owned()];
+        let found = fixture.reader().owing(&uids, &names).unwrap();
+        found.iter().map(|owing| (owing.at, owing.destination, owing.is_dead)).collect()
+    };
+    assert_eq!(owing(&fixture), [(0, 1, false), (1, 1, false), (2, 1, false)]);
+    fixture.settle("a", &SENT);
+    let sent = fixture.sent(100);
+    assert_eq!(owing(&fixture).len(), 3, "what was sent is owed");
+    fixture.note_all(&sent[..1], &Outcome::Committed);
+    fixture.note_all(&sent[1..2], &dead());
+    assert_eq!(owing(&fixture), [(1, 1, true), (2, 1, false)]);
+    assert_eq!(fixture.change("a", Change::Drop, &Choice::default()), 2);
+    assert_eq!(owing(&fixture), []);
 }

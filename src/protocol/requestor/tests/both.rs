@@ -50,6 +50,25 @@ impl Both {
         events
     }
 
+    /// Answers the report among these events, which is whole.
+    fn answer_report(&mut self, events: &[Event]) {
+        let fragments = events.iter().filter_map(|event| match event {
+            Event::Fragment(fragment) => Some(&fragment[..]),
+            _ => None,
+        });
+        assert_eq!(fragments.collect::<Vec<_>>().concat(), b"event information");
+        let report = events.iter().find_map(|event| match event {
+            Event::ReportRequested(report) => Some(report),
+            _ => None,
+        });
+        let report = report.unwrap();
+        assert_eq!((report.fault(), &*report.transfer_syntax), (None, IMPLICIT));
+        self.requestor.respond_report(&report.operation, ReportStatus::Success, &ErrorComment::default());
+        let heard = self.there();
+        let [Heard::EventReported(response)] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((response.status, response.event_type), (0, Some(1)));
+    }
+
     /// Carries the acceptor's output back.
     fn back(&mut self) -> Vec<Event> {
         let bytes = self.acceptor.take_output();
@@ -122,21 +141,7 @@ fn what_one_side_sends_the_other_understands() {
             .filter(|(what, _)| !what.is_empty())
             .collect();
         assert_eq!(told, [("responded", 0x0130), ("reported", 0x0100), ("complete", 0), ("responded", 0x0001)]);
-        let fragments = events.iter().filter_map(|event| match event {
-            Event::Fragment(fragment) => Some(&fragment[..]),
-            _ => None,
-        });
-        assert_eq!(fragments.collect::<Vec<_>>().concat(), b"event information");
-        let report = events.iter().find_map(|event| match event {
-            Event::ReportRequested(report) => Some(report),
-            _ => None,
-        });
-        let report = report.unwrap();
-        assert_eq!((report.fault(), &*report.transfer_syntax), (None, IMPLICIT));
-        both.requestor.respond_report(&report.operation, ReportStatus::Success, &ErrorComment::default());
-        let heard = both.there();
-        let [Heard::EventReported(response)] = &heard[..] else { panic!("{heard:?}") };
-        assert_eq!((response.status, response.event_type), (0, Some(1)));
+        both.answer_report(&events);
         assert!(!both.acceptor.is_reporting());
 
         both.requestor.release().unwrap();

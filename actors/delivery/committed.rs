@@ -1,0 +1,187 @@
+//! What becomes of requests for commitment and of their reports: the notes of each instance, and what the log and the operators learn.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tidegate_catalogue::{DeliveryNote, Outcome, Owed, OwedKey};
+use tidegate_protocol::ReportStatus;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::actor::DeliveryActor;
+use super::backoff::Backoff;
+use super::committing::{Asked, Asking, Reported, Stage};
+use super::figures::ms_ahead;
+use super::hub::Hub;
+use super::report::{Given, MOST_REFERENCES};
+use crate::committed::clock_ms;
+use crate::fixed;
+
+/// Before deliveries to a destination that no longer commits are looked at again.
+const WAIVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// After a request that the destination has not taken.
+fn not_taken() -> Backoff {
+    let first = fixed::commit_retry();
+    Backoff { first, longest: first * 10, factor: 2 }
+}
+
+impl Hub {
+    /// Gives out the request, to an association that can send it.
+    pub(super) fn ask(&mut self) -> Option<Asked> {
+        let asking = self.committing.asking.as_mut().filter(|asking| asking.stage == Stage::Ready)?;
+        asking.stage = Stage::Sent;
+        let reference = |owed: &Owed| (owed.sop_class_uid.clone(), owed.sop_instance_uid.clone());
+        let references = asking.owed.iter().map(reference).collect();
+        Some(Asked { transaction_uid: asking.uid.clone(), references })
+    }
+
+    /// The destination has taken the request: it has `commit_within` to report.
+    pub(super) fn ask_taken(&mut self) {
+        self.committing.failures = 0;
+        let Some(Asking { transaction, owed, .. }) = self.committing.asking.take() else { return };
+        let due_ms = ms_ahead(clock_ms(), fixed::commit_within());
+        self.note_asked(&owed, transaction, due_ms);
+        // What is asked for again had no report in its time.
+        if !owed.iter().any(|owed| owed.is_asked) {
+            self.commits_again();
+        }
+        self.child.notify_one();
+    }
+
+    /// The destination has not taken the request.
+    pub(super) fn ask_failed(&mut self, why: &str) {
+        let Some(_) = self.committing.asking.take() else { return };
+        self.committing.failures += 1;
+        self.committing.ask_at = Instant::now() + not_taken().after(self.committing.failures);
+        self.does_not_commit(why);
+        self.child.notify_one();
+    }
+
+    fn note_asked(&mut self, owed: &[Owed], transaction: i64, due_ms: i64) {
+        let Some(generation) = self.plan.generation() else { return };
+        let at_ms = clock_ms();
+        for owed in owed {
+            let outcome = Outcome::Asked { transaction, due_ms };
+            self.push_note(DeliveryNote { generation, key: owed.key, outcome, at_ms });
+        }
+    }
+
+    /// An instance was reported: `reason` is that of one that is not committed (PS3.3 §C.14.1.1).
+    fn reported(&mut self, owed: &Owed, reason: Option<u16>) {
+        let Some(generation) = self.plan.generation() else { return };
+        let outcome = match reason {
+            None => Outcome::Committed,
+            Some(reason) => {
+                self.failed(owed, Some(reason), format!("not committed: reason {reason:04X}, {}", reason_name(reason)))
+            }
+        };
+        self.push_note(DeliveryNote { generation, key: owed.key, outcome, at_ms: clock_ms() });
+    }
+
+    fn does_not_commit(&mut self, why: &str) {
+        self.figures.note_not_committing(Some(why));
+        if self.committing.trouble.as_deref() != Some(why) {
+            self.committing.trouble = Some(why.to_owned());
+            warn!(
+                destination = self.name,
+                peer = self.settings.peer(),
+                cause = why,
+                remedy = "have the destination commit what it is sent, or set commit = false",
+                "destination does not commit; what it was sent stays owed, and it is asked again"
+            );
+        }
+    }
+
+    fn commits_again(&mut self) {
+        self.figures.note_not_committing(None);
+        if self.committing.trouble.take().is_some() {
+            info!(destination = self.name, peer = self.settings.peer(), "destination commits");
+        }
+    }
+}
+
+/// The meaning of a Failure Reason (PS3.3 §C.14.1.1).
+fn reason_name(reason: u16) -> &'static str {
+    match reason {
+        0x0110 => "processing failure",
+        0x0112 => "no such object instance",
+        0x0119 => "class-instance conflict",
+        0x0122 => "referenced SOP class not supported",
+        0x0131 => "duplicate transaction UID",
+        0x0213 => "resource limitation",
+        _ => "no reason of the standard",
+    }
+}
+
+impl DeliveryActor {
+    /// Takes the reports that have come, and prepares the next request.
+    pub(super) fn commit(&mut self, now: Instant, may_ask: bool) {
+        self.take_reports();
+        let Some((destination, generation, asked, due_ms)) = self.queue.sent_due() else { return };
+        let hub = &mut *self.hub.borrow_mut();
+        hub.committing.inbox.open(generation, destination);
+        let Some(due_ms) = due_ms.filter(|_| may_ask && hub.committing.asking.is_none()) else { return };
+        let now_ms = clock_ms();
+        let wait = Duration::from_millis(due_ms.saturating_sub(now_ms).max(0).unsigned_abs());
+        let waives = !hub.settings.commits;
+        let at = if waives { hub.committing.ask_at } else { hub.committing.ask_at.max(now + wait) };
+        if at > now {
+            self.wake_at = self.wake_at.min(at);
+            return;
+        }
+        let up_to_ms = if waives { i64::MAX } else { now_ms };
+        // It cannot be read: the queue says so, and is read again.
+        let Some(owed) = self.queue.sent(destination, up_to_ms, MOST_REFERENCES) else { return };
+        if waives {
+            hub.committing.ask_at = now + WAIVE_AGAIN;
+            hub.waive(&owed);
+        } else if let (true, Some(first)) = (hub.plan.generation() == Some(generation), owed.first()) {
+            if first.is_asked {
+                hub.does_not_commit("the destination has not reported in time");
+            }
+            let transaction = hub.committing.last.max(asked) + 1;
+            hub.committing.last = transaction;
+            let due_ms = ms_ahead(now_ms, fixed::commit_retry());
+            hub.note_asked(&owed, transaction, due_ms);
+            let (uid, stage) = (generation.transaction_uid(destination, transaction), Stage::Noting(owed.len()));
+            hub.committing.asking = Some(Asking { transaction, uid, owed, stage });
+        }
+    }
+
+    fn take_reports(&mut self) {
+        let given = self.hub.borrow().committing.inbox.take();
+        for Given { transaction, report, reply } in given {
+            let Some((destination, ..)) = self.queue.sent_due() else { continue };
+            let found = self.queue.asked(destination, transaction, &report);
+            let Some(found) = found else {
+                let _ = reply.send(ReportStatus::ProcessingFailure); // the association may have ended
+                continue;
+            };
+            let hub = &mut *self.hub.borrow_mut();
+            hub.commits_again();
+            let left: HashSet<OwedKey> = found.iter().map(|(owed, _)| owed.key).collect();
+            for (owed, reason) in &found {
+                hub.reported(owed, *reason);
+            }
+            if left.is_empty() {
+                // All of it is known already, or was asked for again.
+                let _ = reply.send(ReportStatus::Success);
+            } else {
+                hub.committing.reports.push(Reported { left, reply });
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// The destination is not asked to commit any more: what it was sent is delivered.
+    fn waive(&mut self, owed: &[Owed]) {
+        let Some(generation) = self.plan.generation() else { return };
+        self.figures.note_not_committing(None);
+        self.committing.trouble = None;
+        for owed in owed {
+            self.push_note(DeliveryNote { generation, key: owed.key, outcome: Outcome::Committed, at_ms: clock_ms() });
+        }
+    }
+}
