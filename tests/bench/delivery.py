@@ -4,7 +4,7 @@ to it by a bare sender and by dcmsend.
     TIDEGATE_BIN=target/release/tidegate LOADTEST_BIN=target/release/tidegate-loadtest BARE_BIN=target/release/examples/bare \\
         python3 tests/bench/delivery.py DIRECTORY [SCENARIO COUNT [CONNECTIONS]]
 
-The program `bare` is an example of tidegate-protocol. Storage roots are made below DIRECTORY, and left. The figures are printed and judged by nobody.
+The program `bare` is an example of this package (`cargo build --release --example bare`). Storage roots are made below DIRECTORY, and left. The figures are printed and judged by nobody.
 """
 
 import json

@@ -2,6 +2,7 @@
 //! and from the tables that the node works by. `docs/conformance.md` is the statement of the defaults.
 
 mod commitment;
+mod delivery;
 mod page;
 mod statement;
 
@@ -62,5 +63,22 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said}");
         }
+    }
+
+    #[test]
+    fn a_node_with_destinations_is_an_scu() {
+        let text = with(
+            "[[destination]]\nname = 'archive'\nkind = 'dicom'\naddress = '10.0.0.5:104'\ncalled = 'ARCHIVE'\ncommit = true\n",
+        );
+        for said in [
+            "(annex A) | yes | yes |",
+            "Push Model | yes | yes |",
+            "### 5.4 Storage service as SCU\n\nInstances are sent",
+            "each of 1 destinations",
+            "commit = true",
+        ] {
+            assert!(text.contains(said), "{said}");
+        }
+        assert!(with("").contains("(annex A) |  | yes |"));
     }
 }

@@ -6,8 +6,8 @@ use tidegate_protocol::syntaxes::{APPLICATION_CONTEXT, VERIFICATION};
 use tidegate_protocol::{ErrorComment, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Rejection, Status};
 use tidegate_storage::{Duplicates, Durability};
 
-use super::commitment;
 use super::page::{Subject, code, head, row, time};
+use super::{commitment, delivery};
 use crate::config::{ClientAuth, Settings, size_text};
 
 pub(super) fn write(subject: &Subject<'_>) -> String {
@@ -26,18 +26,20 @@ pub(super) fn write(subject: &Subject<'_>) -> String {
 
 fn overview(subject: &Subject<'_>) -> String {
     let is_committing = commitment::is_offered(subject);
+    let is_sending = !delivery::destinations(subject).is_empty();
+    let yes = |is_so| if is_so { "yes" } else { "" };
     let rows = [
         row(["Verification", "", "yes"]),
-        row(["Storage: every storage SOP class of the standard (annex A)", "", "yes"]),
-        row(["Storage Commitment Push Model", "", if is_committing { "yes" } else { "" }]),
+        row(["Storage: every storage SOP class of the standard (annex A)", yes(is_sending), "yes"]),
+        row(["Storage Commitment Push Model", yes(delivery::asks_for_commitment(subject)), yes(is_committing)]),
+        row(["Study Root Query/Retrieve – FIND (`tidegate reconcile --destination`)", yes(is_sending), ""]),
     ];
     format!(
         "# DICOM Conformance Statement: Tidegate {version}\n\n\
          Printed by `tidegate conformance` from the configuration in effect, in the structure of PS3.2 annex N. The copy in `docs/` is that of the \
          defaults.\n\n\
          ## 1 Overview\n\n\
-         Tidegate receives SOP instances over the network, stores each as a DICOM file, and {commits}. It does not \
-         send, query or print.\n\n\
+         Tidegate receives SOP instances over the network, stores each as a DICOM file, and {commits}. {sends}\n\n\
          {head}{rows}\n\
          It supports no media storage application profile, no DICOMweb service and no real-time video.\n\n\
          ## 2 Table of contents\n\n\
@@ -54,6 +56,10 @@ fn overview(subject: &Subject<'_>) -> String {
         rows = rows.concat(),
         commits =
             if is_committing { "says by Storage Commitment which it has" } else { "offers no Storage Commitment" },
+        sends = match is_sending {
+            true => "It sends what it has stored to its destinations.",
+            false => "It sends nothing by itself, since no destination is configured.",
+        },
     )
 }
 
@@ -116,7 +122,8 @@ fn services(subject: &Subject<'_>) -> String {
          Every status but 0000 comes with an Error Comment (0000,0902) of at most {comment} characters with the cause. The association continues after \
          any of them.\n\n\
          {commitment}\n\
-         ### 5.4 Support of character sets\n\n\
+         {delivery}\n\
+         ### 5.5 Support of character sets\n\n\
          Every Specific Character Set (0008,0005): text is stored as received. Where a text element names a file, bytes other than \
          `A-Z a-z 0-9 . _ -` are written as `%` and two hexadecimal digits.\n",
         word = code(subject.settings.node.storage.duplicates),
@@ -126,6 +133,7 @@ fn services(subject: &Subject<'_>) -> String {
         rows = Status::ALL.map(status).concat(),
         comment = ErrorComment::MAX_CHARS,
         commitment = commitment::service(subject),
+        delivery = delivery::services(subject),
     )
 }
 
@@ -223,7 +231,7 @@ fn network(subject: &Subject<'_>) -> String {
         general = [
             row(["Application context", &code(APPLICATION_CONTEXT)]),
             row(["Associations as acceptor at one time", &most]),
-            row(["Associations as initiator", &commitment::initiator(subject)]),
+            row(["Associations as initiator", &initiator(subject)]),
             row(["Longest PDU received", &size_text(policy.max_pdu_length.into())]),
             row([
                 "Longest PDU sent",
@@ -348,3 +356,9 @@ fn annex() -> String {
 
 /// Of the Push Model.
 const COMMITMENT_SYNTAXES: &str = "Implicit VR Little Endian, Explicit VR Little Endian";
+
+fn initiator(subject: &Subject<'_>) -> String {
+    let reports = commitment::initiator(subject);
+    delivery::initiator(subject)
+        .map_or(reports.clone(), |deliveries| format!("{deliveries}; for reports of commitment {reports}"))
+}

@@ -1,6 +1,6 @@
 //! The header of an element, an item or a delimiter (PS3.5 §7.1, §7.5).
 
-use super::information::InformationFault;
+use super::fault::InformationFault;
 use super::{Encoding, tag};
 
 pub(super) struct Header {

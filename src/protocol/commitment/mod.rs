@@ -5,11 +5,13 @@
 use crate::syntaxes::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
 
 mod event;
+mod fault;
 mod header;
 mod information;
 
 pub use event::{EventInformation, OutOfOrder, Terms};
-pub use information::{Form, Information, InformationFault};
+pub use fault::InformationFault;
+pub use information::{Form, Information};
 
 /// The encoding of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

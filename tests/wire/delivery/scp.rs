@@ -58,6 +58,7 @@ pub(crate) enum Commit {
     /// It refuses the request.
     Status(u16),
     /// It closes the connection.
+    #[cfg_attr(not(feature = "test-faults"), allow(dead_code, reason = "a test of a build for tests alone"))]
     Close,
 }
 
