@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tidegate_actors::{EventSettings, Secret, SinkKind, SinkSettings, WebhookSettings};
 use tidegate_catalogue::{EventKind, Following, Quiet, Subscription};
 
+use super::brokers;
 use super::calling::address;
 use super::checks::Checks;
 use super::human::{Period, Scalar};
@@ -124,11 +125,6 @@ fn kinds(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Vec<EventKin
 }
 
 fn sink(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Option<SinkSettings> {
-    match entry.kind.as_str() {
-        "webhook" => {}
-        "nats" | "amqp" => refuse("kind", "is not there yet: this version publishes to \"webhook\" only"),
-        _ => refuse("kind", "must be \"webhook\""),
-    }
     let retry_for = period(&entry.retry_for, &RETRY_FOR).unwrap_or_else(|| {
         refuse("retry_for", "must be a duration with its unit from 1m to 365days, such as \"24h\" or \"7days\"");
         Duration::ZERO
@@ -137,41 +133,74 @@ fn sink(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Option<SinkSe
         refuse("timeout", "must be a duration with its unit from 1s to 5m, such as \"10s\"");
         Duration::ZERO
     });
-    let secret = key(&entry.secret_file).map_err(|complaint| refuse("secret_file", &complaint)).ok();
-    let Some(Url { is_tls, host, port, target }) = url(&entry.url) else {
+    let kind = match entry.kind.as_str() {
+        "webhook" => webhook(entry, timeout, refuse).map(SinkKind::Webhook),
+        "nats" => brokers::nats(entry, timeout, refuse).map(SinkKind::Nats),
+        "amqp" => brokers::amqp(entry, timeout, refuse).map(SinkKind::Amqp),
+        _ => {
+            refuse("kind", "must be \"webhook\", \"nats\" or \"amqp\"");
+            return None;
+        }
+    };
+    for (key, value, of) in [
+        ("secret_file", &entry.secret_file, &["webhook"][..]),
+        ("credentials_file", &entry.credentials_file, &["nats", "amqp"]),
+        ("subject", &entry.subject, &["nats"]),
+        ("exchange", &entry.exchange, &["amqp"]),
+    ] {
+        if value.is_some() && !of.contains(&entry.kind.as_str()) {
+            let complaint =
+                format!("is not for kind = {:?}: it is a key of {}; delete it", entry.kind, of.join(" and "));
+            refuse(key, &complaint);
+        }
+    }
+    Some(SinkSettings { name: entry.name.clone(), kind: kind?, patient: entry.patient, retry_for })
+}
+
+fn webhook(entry: &SinkEntry, timeout: Duration, refuse: &mut impl FnMut(&str, &str)) -> Option<WebhookSettings> {
+    let secret = key(entry.secret_file.as_deref().unwrap_or_default());
+    let secret = secret.map_err(|complaint| refuse("secret_file", &complaint)).ok();
+    let Some(Url { is_tls, host, port, target }) = url(&entry.url, [("http", 80), ("https", 443)]) else {
         refuse("url", "must be http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH, without user, fragment and spaces");
         return None;
     };
-    let tls = match is_tls {
-        true => Some(roots(&entry.ca).map_err(|complaint| refuse("ca", &complaint)).ok()?),
-        false => None,
-    };
-    let webhook = WebhookSettings { host, port, target, tls, secret: secret?, timeout };
-    let (name, kind) = (entry.name.clone(), SinkKind::Webhook(webhook));
-    Some(SinkSettings { name, kind, patient: entry.patient, retry_for })
+    let tls = tls(is_tls, entry, refuse)?;
+    Some(WebhookSettings { host, port, target, tls, secret: secret?, timeout })
 }
 
-struct Url {
+/// How the sink is called over TLS, if it is; `None`: that was refused.
+#[expect(clippy::option_option, reason = "what was refused is not what is not wanted")]
+pub(super) fn tls(
     is_tls: bool,
-    host: String,
-    port: u16,
-    target: String,
+    entry: &SinkEntry,
+    refuse: &mut impl FnMut(&str, &str),
+) -> Option<Option<Arc<ClientConfig>>> {
+    if !is_tls {
+        return Some(None);
+    }
+    roots(&entry.ca).map_err(|complaint| refuse("ca", &complaint)).ok().map(Some)
 }
 
-fn url(text: &str) -> Option<Url> {
-    let (is_tls, rest) = match text.trim().split_once("://")? {
-        ("https", rest) => (true, rest),
-        ("http", rest) => (false, rest),
-        _ => return None,
-    };
+pub(super) struct Url {
+    pub(super) is_tls: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Path and query, from the slash on.
+    pub(super) target: String,
+}
+
+/// A URL with the plain or the secure scheme, each with its usual port, and without user.
+pub(super) fn url(text: &str, [plain, secure]: [(&str, u16); 2]) -> Option<Url> {
+    let (scheme, rest) = text.trim().split_once("://")?;
+    let (_, usual) = [plain, secure].into_iter().find(|(name, _)| *name == scheme)?;
     let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
     let is_plain =
         path.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\'));
-    let usual = if is_tls { 443 } else { 80 };
     let has_port = authority.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']'));
     let with_port = if has_port { authority.to_owned() } else { format!("{authority}:{usual}") };
     let (host, port) = address(&with_port)?;
     let target = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let is_tls = scheme == secure.0;
     (is_plain && !authority.contains('@')).then(|| Url { is_tls, host: host.to_owned(), port, target })
 }
 
@@ -225,7 +254,9 @@ mod tests {
 
     #[test]
     fn a_url_is_a_scheme_a_host_and_a_path() {
-        let read = |text: &str| url(text).map(|url| (url.is_tls, url.host, url.port, url.target));
+        let read = |text: &str| {
+            url(text, [("http", 80), ("https", 443)]).map(|url| (url.is_tls, url.host, url.port, url.target))
+        };
         let of = |tls, host: &str, port, target: &str| Some((tls, host.to_owned(), port, target.to_owned()));
         assert_eq!(read("https://ris.example/hook?a=1"), of(true, "ris.example", 443, "/hook?a=1"));
         assert_eq!(read("http://127.0.0.1:8080"), of(false, "127.0.0.1", 8080, "/"));

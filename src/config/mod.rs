@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod audit;
 mod bounds;
+mod brokers;
 mod calling;
 mod catalogue;
 mod changes;
