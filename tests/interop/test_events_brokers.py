@@ -163,7 +163,7 @@ def test_events_come_over_every_loss(server, start_node, tmp_path):
     assert eventually(lambda: '"down"' in last_error(node), LIMIT_S), last_error(node)
     server.start()
     wait_for(sink, "1.2.1", "1.2.2", "1.2.3")
-    # The node is killed while it publishes, and started again over the same root.
+    # The node is killed with an event that it owes, and started again over the same root.
     server.stop()
     send(node, "1.2.4")
     time.sleep(3)

@@ -1,8 +1,8 @@
 //! A broker over AMQP 0-9-1: each event is a persistent message to an exchange, with its type as the routing key, and published when the broker has
 //! confirmed it.
 //!
-//! The client is one of our own. `lapin` 4.12 runs each connection on a thread of its own, outside supervision, with queues without bounds, and brings 18
-//! crates; a publisher of one message at a time sends seven methods.
+//! The client is one of our own. `lapin` 4.12 runs each connection on a thread of its own, outside supervision, with queues without bounds, and
+//! brings 18 crates; a publisher of one message at a time sends seven methods.
 //!
 //! | module | is |
 //! |---|---|
