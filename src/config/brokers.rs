@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tidegate_actors::{AmqpSettings, BrokerLogin, NatsSettings, Secret};
 
-use super::events::{Url, tls, url};
 use super::keys::SinkEntry;
 use super::secret::secret;
+use super::sink_url::{Url, tls, url};
 
 /// Where the subject has the type of the event.
 const EVENT: &str = "{event}";

@@ -33,6 +33,7 @@ mod removed;
 mod retention;
 mod secret;
 mod settings;
+mod sink_url;
 mod sources;
 mod syntax;
 mod tables;

@@ -234,6 +234,15 @@ fn is_masked(shape: &Shape, key: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn kind(value: &toml::Value) -> &'static str {
+        match value {
+            toml::Value::Array(_) => LIST,
+            toml::Value::Integer(_) => WHOLE_NUMBER,
+            toml::Value::Boolean(_) => SWITCH,
+            _ => TEXT,
+        }
+    }
+
     #[test]
     fn the_keys_are_those_of_a_table() {
         let list = || vec!["x".to_owned()];
@@ -284,12 +293,6 @@ mod tests {
             patient: true,
             timeout: "x".to_owned(),
             retry_for: "x".to_owned(),
-        };
-        let kind = |value: &toml::Value| match value {
-            toml::Value::Array(_) => LIST,
-            toml::Value::Integer(_) => WHOLE_NUMBER,
-            toml::Value::Boolean(_) => SWITCH,
-            _ => TEXT,
         };
         let tables = [
             (&ACCESS, toml::Table::try_from(rule)),
