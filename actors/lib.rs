@@ -74,10 +74,10 @@ pub use network::transport::TLS_LEASE_BYTES;
 pub use network::{CertificateFacts, ClientKeys, ClientVerifier, ClientVerifierError, rfc3339};
 pub use node::phase::Phase;
 pub use node::settings::{
-    AccessSettings, AssociationSettings, CatalogueSettings, CertificateEnds, CommitmentSettings, DeliverySettings,
-    DestinationKind, DestinationSettings, DicomDestination, EventSettings, Hours, LiveSettings, MinimumRate,
-    NodeSettings, PeerSettings, RestartLimit, RetentionSettings, Secret, SinkKind, SinkSettings, SupervisionSettings,
-    Terms, Verify, WebhookSettings, WriterSettings,
+    AccessSettings, AmqpSettings, AssociationSettings, BrokerLogin, CatalogueSettings, CertificateEnds,
+    CommitmentSettings, DeliverySettings, DestinationKind, DestinationSettings, DicomDestination, EventSettings, Hours,
+    LiveSettings, MinimumRate, NatsSettings, NodeSettings, PeerSettings, RestartLimit, RetentionSettings, Secret,
+    SinkKind, SinkSettings, SupervisionSettings, Terms, Verify, WebhookSettings, WriterSettings,
 };
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;

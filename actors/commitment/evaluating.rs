@@ -260,7 +260,7 @@ impl CommitmentActor {
         let (age, progress) = (lately.age(), lately.note_missing(missing));
         let state = self.catalogue.state();
         if state.condition != Condition::Current {
-            return Some(if age < Duration::from_secs(10) { GRACE } else { Duration::from_secs(10) });
+            return Some(patience(age));
         }
         let are_under_way = state.waiting > 0 || self.mailbox.depth() > 0 || progress < GRACE;
         if age < GRACE {
@@ -278,8 +278,18 @@ impl CommitmentActor {
             Some(reply) => {
                 let _ = reply.send(Err(why.to_owned()));
             }
-            None if !self.wait(task.id, Duration::from_secs(10), why) => self.note_conclusion(task.id),
-            None => {}
+            None => {
+                let wait = patience(self.seen.entry(task.id).or_default().age());
+                if !self.wait(task.id, wait, why) {
+                    self.note_conclusion(task.id);
+                }
+            }
         }
     }
+}
+
+/// Before a request of that age is evaluated again, while the catalogue cannot be used: after a start it soon can.
+fn patience(age: Duration) -> Duration {
+    const LONG: Duration = Duration::from_secs(10);
+    if age < LONG { GRACE } else { LONG }
 }

@@ -35,6 +35,10 @@ pub struct SinkSettings {
 pub enum SinkKind {
     /// HTTP POST.
     Webhook(WebhookSettings),
+    /// NATS JetStream.
+    Nats(NatsSettings),
+    /// AMQP 0-9-1.
+    Amqp(AmqpSettings),
 }
 
 /// A receiver of HTTP requests.
@@ -51,6 +55,58 @@ pub struct WebhookSettings {
     /// The key of the signature.
     pub secret: Secret,
     /// Time for a request and its answer.
+    pub timeout: Duration,
+}
+
+/// A server of NATS with JetStream.
+#[derive(Clone, Debug)]
+pub struct NatsSettings {
+    /// Its host: a name or an IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How it is called over TLS; `None`: without.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The subject of a message, with `{event}` for the type of the event.
+    pub subject: String,
+    /// Who the node is there; `None`: nobody.
+    pub login: Option<BrokerLogin>,
+    /// Time to connect, and for a message until it is acknowledged.
+    pub timeout: Duration,
+}
+
+/// How the node shows a broker who it is.
+#[derive(Clone, Debug)]
+pub enum BrokerLogin {
+    /// A token.
+    Token(Secret),
+    /// A user and its password.
+    Password {
+        /// The user.
+        user: String,
+        /// Its password, in UTF-8.
+        password: Secret,
+    },
+}
+
+/// A broker over AMQP 0-9-1.
+#[derive(Clone, Debug)]
+pub struct AmqpSettings {
+    /// Its host: a name or an IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How it is called over TLS; `None`: without.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The virtual host: at most 255 bytes.
+    pub vhost: String,
+    /// The exchange: at most 127 bytes.
+    pub exchange: String,
+    /// The user.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// Time to connect, and for a message until it is confirmed.
     pub timeout: Duration,
 }
 
@@ -74,8 +130,17 @@ impl EventSettings {
 impl SinkSettings {
     /// Its address, for people: without path and query, which may hold a secret.
     pub fn peer(&self) -> String {
-        let SinkKind::Webhook(WebhookSettings { host, port, tls, .. }) = &self.kind;
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let (host, port, scheme) = match &self.kind {
+            SinkKind::Webhook(WebhookSettings { host, port, tls, .. }) => {
+                (host, port, if tls.is_some() { "https" } else { "http" })
+            }
+            SinkKind::Nats(NatsSettings { host, port, tls, .. }) => {
+                (host, port, if tls.is_some() { "tls" } else { "nats" })
+            }
+            SinkKind::Amqp(AmqpSettings { host, port, tls, .. }) => {
+                (host, port, if tls.is_some() { "amqps" } else { "amqp" })
+            }
+        };
         format!("{scheme}://{}", crate::network::calling::CallAddress { host: host.clone(), port: *port })
     }
 }

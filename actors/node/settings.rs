@@ -12,7 +12,9 @@ use tidegate_protocol::Policy;
 use tidegate_storage::Placement;
 
 pub use super::delivery_settings::{DeliverySettings, DestinationKind, DestinationSettings, DicomDestination, Hours};
-pub use super::event_settings::{EventSettings, Secret, SinkKind, SinkSettings, WebhookSettings};
+pub use super::event_settings::{
+    AmqpSettings, BrokerLogin, EventSettings, NatsSettings, Secret, SinkKind, SinkSettings, WebhookSettings,
+};
 use crate::network::admission::floors_of;
 use crate::network::transport::TLS_LEASE_BYTES;
 pub use crate::supervision::limits::{RestartLimit, SupervisionSettings};

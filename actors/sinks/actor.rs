@@ -31,7 +31,7 @@ use crate::supervision::liveness::Liveness;
 const MOST: usize = 4;
 /// Events that are read at a time.
 const PAGE: u32 = 256;
-/// Memory of a page, with texts of each event, and of the connection to the catalogue.
+/// Memory of a page, with texts of each event, of the connections to the sink, and of the connection to the catalogue.
 const WORK_BYTES: u64 = 4 << 20;
 /// Between two looks at what is due, whatever changes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);

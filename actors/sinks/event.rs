@@ -5,17 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_catalogue::{EventKind, EventPatient, Generation, OwedEvent};
 
+/// The type of the text (CloudEvents 1.0, JSON format).
+pub(crate) const CONTENT_TYPE: &str = "application/cloudevents+json";
+
 /// An event on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct EventOut {
     /// The same at each attempt, and of no other event.
     pub(crate) id: String,
     /// The type; brokers route by it.
-    #[allow(dead_code, reason = "for sinks that route")]
     pub(crate) kind: EventKind,
-    /// Study Instance UID.
-    #[allow(dead_code, reason = "for sinks that route")]
-    pub(crate) subject: String,
     /// The JSON text.
     pub(crate) body: String,
 }
@@ -123,7 +122,7 @@ impl EventOut {
         let id = event_id(generation, owed.event);
         let facts = (owed.kind, owed.subject.as_str(), owed.at_ms, owed.data.as_str());
         let body = cloud_event(&id, source, facts, has_patient.then_some(&owed.patient));
-        Self { id, kind: owed.kind, subject: owed.subject.clone(), body }
+        Self { id, kind: owed.kind, body }
     }
 }
 

@@ -5,6 +5,8 @@
 //! | [`actor`] | the child: pages of the events that are due, attempts, outcomes |
 //! | [`event`] | an event as it is published, and how an attempt may fail |
 //! | [`publisher`] | the kinds of sinks, a file each |
+//! | [`amqp`] | a broker over AMQP 0-9-1 |
+//! | [`nats`] | NATS JetStream |
 //! | [`webhook`] | a receiver of HTTP requests |
 //! | [`signature`] | the signature of a request |
 //! | [`http`] | one HTTP/1.1 request at a time over a connection |
@@ -14,8 +16,10 @@
 //! this process, and an event whose outcome was not noted is published again under the same id.
 
 pub(crate) mod actor;
+mod amqp;
 pub(crate) mod event;
 mod http;
+mod nats;
 mod publisher;
 pub(crate) mod shared;
 mod signature;

@@ -8,7 +8,7 @@ use actix_http::{Method, RequestHead, Uri};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::event::{EventOut, PublishError};
+use super::event::{CONTENT_TYPE, EventOut, PublishError};
 use super::http::{Connection, HttpAnswer, HttpError};
 use super::signature;
 use crate::committed::now_ms;
@@ -72,7 +72,7 @@ impl Webhook {
         let values = [
             (header::HOST, host),
             (header::USER_AGENT, format!("tidegate/{}", env!("CARGO_PKG_VERSION"))),
-            (header::CONTENT_TYPE, "application/cloudevents+json".to_owned()),
+            (header::CONTENT_TYPE, CONTENT_TYPE.to_owned()),
             (HeaderName::from_static("webhook-id"), event.id.clone()),
             (HeaderName::from_static("webhook-timestamp"), at_s.to_string()),
             (HeaderName::from_static("webhook-signature"), signature::of(&secret.0, &event.id, at_s, &event.body)),

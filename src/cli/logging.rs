@@ -57,6 +57,8 @@ fn targets(level: Level) -> Targets {
         .with_default(level.min(LevelFilter::WARN))
         // It reports a malformed request of a client as an error.
         .with_target("actix_http", LevelFilter::OFF)
+        // What fails between it and a sink, the sink reports.
+        .with_target("async_nats", LevelFilter::OFF)
         // It warns of a construct that a peer may repeat a thousand times in a request.
         .with_target("dicom_ul", level.min(LevelFilter::ERROR))
         // A change of the level is logged at any level.

@@ -3,24 +3,20 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tidegate_actors::{EventSettings, Secret, SinkKind, SinkSettings, WebhookSettings};
 use tidegate_catalogue::{EventKind, Following, Quiet, Subscription};
 
-use super::calling::address;
+use super::brokers;
 use super::checks::Checks;
 use super::human::{Period, Scalar};
 use super::keys::{QUIET, Raw, SinkEntry};
 use super::nearest::nearest;
 use super::secret::secret;
+use super::sink_url::{Url, tls, url};
 
 /// Most sinks. Each has a thread.
 const MAX_SINKS: usize = 16;
@@ -124,11 +120,6 @@ fn kinds(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Vec<EventKin
 }
 
 fn sink(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Option<SinkSettings> {
-    match entry.kind.as_str() {
-        "webhook" => {}
-        "nats" | "amqp" => refuse("kind", "is not there yet: this version publishes to \"webhook\" only"),
-        _ => refuse("kind", "must be \"webhook\""),
-    }
     let retry_for = period(&entry.retry_for, &RETRY_FOR).unwrap_or_else(|| {
         refuse("retry_for", "must be a duration with its unit from 1m to 365days, such as \"24h\" or \"7days\"");
         Duration::ZERO
@@ -137,42 +128,39 @@ fn sink(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Option<SinkSe
         refuse("timeout", "must be a duration with its unit from 1s to 5m, such as \"10s\"");
         Duration::ZERO
     });
-    let secret = key(&entry.secret_file).map_err(|complaint| refuse("secret_file", &complaint)).ok();
-    let Some(Url { is_tls, host, port, target }) = url(&entry.url) else {
+    let kind = match entry.kind.as_str() {
+        "webhook" => webhook(entry, timeout, refuse).map(SinkKind::Webhook),
+        "nats" => brokers::nats(entry, timeout, refuse).map(SinkKind::Nats),
+        "amqp" => brokers::amqp(entry, timeout, refuse).map(SinkKind::Amqp),
+        _ => {
+            refuse("kind", "must be \"webhook\", \"nats\" or \"amqp\"");
+            return None;
+        }
+    };
+    for (key, value, of) in [
+        ("secret_file", &entry.secret_file, &["webhook"][..]),
+        ("credentials_file", &entry.credentials_file, &["nats", "amqp"]),
+        ("subject", &entry.subject, &["nats"]),
+        ("exchange", &entry.exchange, &["amqp"]),
+    ] {
+        if value.is_some() && !of.contains(&entry.kind.as_str()) {
+            let complaint =
+                format!("is not for kind = {:?}: it is a key of {}; delete it", entry.kind, of.join(" and "));
+            refuse(key, &complaint);
+        }
+    }
+    Some(SinkSettings { name: entry.name.clone(), kind: kind?, patient: entry.patient, retry_for })
+}
+
+fn webhook(entry: &SinkEntry, timeout: Duration, refuse: &mut impl FnMut(&str, &str)) -> Option<WebhookSettings> {
+    let secret = key(entry.secret_file.as_deref().unwrap_or_default());
+    let secret = secret.map_err(|complaint| refuse("secret_file", &complaint)).ok();
+    let Some(Url { is_tls, host, port, target }) = url(&entry.url, [("http", 80), ("https", 443)]) else {
         refuse("url", "must be http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH, without user, fragment and spaces");
         return None;
     };
-    let tls = match is_tls {
-        true => Some(roots(&entry.ca).map_err(|complaint| refuse("ca", &complaint)).ok()?),
-        false => None,
-    };
-    let webhook = WebhookSettings { host, port, target, tls, secret: secret?, timeout };
-    let (name, kind) = (entry.name.clone(), SinkKind::Webhook(webhook));
-    Some(SinkSettings { name, kind, patient: entry.patient, retry_for })
-}
-
-struct Url {
-    is_tls: bool,
-    host: String,
-    port: u16,
-    target: String,
-}
-
-fn url(text: &str) -> Option<Url> {
-    let (is_tls, rest) = match text.trim().split_once("://")? {
-        ("https", rest) => (true, rest),
-        ("http", rest) => (false, rest),
-        _ => return None,
-    };
-    let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
-    let is_plain =
-        path.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\'));
-    let usual = if is_tls { 443 } else { 80 };
-    let has_port = authority.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']'));
-    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:{usual}") };
-    let (host, port) = address(&with_port)?;
-    let target = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    (is_plain && !authority.contains('@')).then(|| Url { is_tls, host: host.to_owned(), port, target })
+    let tls = tls(is_tls, entry, refuse)?;
+    Some(WebhookSettings { host, port, target, tls, secret: secret?, timeout })
 }
 
 /// The key in a file: `whsec_` and base64.
@@ -191,21 +179,6 @@ fn key(path: &str) -> Result<Secret, String> {
     })
 }
 
-/// How sinks over TLS are called: their certificates must be of an authority in that file.
-fn roots(path: &str) -> Result<Arc<ClientConfig>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| format!("{path:?} cannot be read: {error}"))?;
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(format!("{path:?} holds no certificate of an authority in PEM"));
-    }
-    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    Ok(Arc::new(client.with_root_certificates(roots).with_no_client_auth()))
-}
-
 /// This node as the source of events: a URI reference (RFC 3986).
 fn source(ae_title: &str) -> String {
     let mut source = "/tidegate/".to_owned();
@@ -222,28 +195,6 @@ fn source(ae_title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_a_scheme_a_host_and_a_path() {
-        let read = |text: &str| url(text).map(|url| (url.is_tls, url.host, url.port, url.target));
-        let of = |tls, host: &str, port, target: &str| Some((tls, host.to_owned(), port, target.to_owned()));
-        assert_eq!(read("https://ris.example/hook?a=1"), of(true, "ris.example", 443, "/hook?a=1"));
-        assert_eq!(read("http://127.0.0.1:8080"), of(false, "127.0.0.1", 8080, "/"));
-        assert_eq!(read("http://ris.example?x"), of(false, "ris.example", 80, "/?x"));
-        assert_eq!(read("https://[2001:db8::5]:8443/x"), of(true, "2001:db8::5", 8443, "/x"));
-        assert_eq!(read("https://[2001:db8::5]/x"), of(true, "2001:db8::5", 443, "/x"));
-        for text in [
-            "ftp://x/",
-            "ris.example/x",
-            "http://user:pw@ris.example/",
-            "http://x/a b",
-            "http://x/#f",
-            "http://:80/",
-            "",
-        ] {
-            assert_eq!(read(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_source_is_a_uri_reference() {

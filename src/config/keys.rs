@@ -286,7 +286,14 @@ pub(super) struct SinkEntry {
     #[serde(default = "SinkEntry::kind")]
     pub(super) kind: String,
     pub(super) url: String,
-    pub(super) secret_file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) secret_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) credentials_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exchange: Option<String>,
     #[serde(default = "SinkEntry::ca")]
     pub(super) ca: String,
     #[serde(skip_serializing_if = "Option::is_none")]

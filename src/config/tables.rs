@@ -113,6 +113,9 @@ pub(super) const SINK: Shape = Shape {
         ("kind", TEXT),
         ("url", TEXT),
         ("secret_file", TEXT),
+        ("credentials_file", TEXT),
+        ("subject", TEXT),
+        ("exchange", TEXT),
         ("ca", TEXT),
         ("events", LIST),
         ("patient", SWITCH),
@@ -122,7 +125,6 @@ pub(super) const SINK: Shape = Shape {
     needed: &[
         ("name", "a name of its own", ""),
         ("url", "the URL to which its events are sent", "http://sink.invalid/"),
-        ("secret_file", "the file with the key of its signatures", ""),
     ],
     is_readable: |table| toml::Value::Table(table).try_into::<SinkEntry>().is_ok(),
     are_tables: "sinks must be written as tables in the file, each under a line [[sink]] of its own, with two brackets",
@@ -232,6 +234,15 @@ fn is_masked(shape: &Shape, key: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn kind(value: &toml::Value) -> &'static str {
+        match value {
+            toml::Value::Array(_) => LIST,
+            toml::Value::Integer(_) => WHOLE_NUMBER,
+            toml::Value::Boolean(_) => SWITCH,
+            _ => TEXT,
+        }
+    }
+
     #[test]
     fn the_keys_are_those_of_a_table() {
         let list = || vec!["x".to_owned()];
@@ -273,18 +284,15 @@ mod tests {
             name: "x".to_owned(),
             kind: "x".to_owned(),
             url: "x".to_owned(),
-            secret_file: "x".to_owned(),
+            secret_file: Some("x".to_owned()),
+            credentials_file: Some("x".to_owned()),
+            subject: Some("x".to_owned()),
+            exchange: Some("x".to_owned()),
             ca: "x".to_owned(),
             events: Some(list()),
             patient: true,
             timeout: "x".to_owned(),
             retry_for: "x".to_owned(),
-        };
-        let kind = |value: &toml::Value| match value {
-            toml::Value::Array(_) => LIST,
-            toml::Value::Integer(_) => WHOLE_NUMBER,
-            toml::Value::Boolean(_) => SWITCH,
-            _ => TEXT,
         };
         let tables = [
             (&ACCESS, toml::Table::try_from(rule)),
