@@ -81,7 +81,7 @@ struct Study {
 macro_rules! files {
     ($from:literal, $rest:literal) => {
         concat!(
-            "SELECT instance.id, series, kind, instance.number, instance.bytes, digest, received_ms, modified_ns, arrival, state,
+            "SELECT instance.id, series, kind, instance.number, instance.bytes, digest, received_ms, modified_ns, arrival, instance.state,
                 instance.uid, directory.path, name, sop_class_uid FROM ",
             $from,
             " CROSS JOIN directory ON directory.id = instance.directory CROSS JOIN kind ON kind.id = instance.kind ",

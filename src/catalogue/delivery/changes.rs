@@ -234,7 +234,7 @@ impl Step<'_> {
         let of_study = "SELECT id FROM series WHERE id > ?1 AND last_ms >= ?2 AND study = ?3 ORDER BY id LIMIT 1";
         let sql = "SELECT series.study, series.id, ifnull(instance.number, 0), instance.id, instance.bytes, received_ms, instance.uid
             FROM instance CROSS JOIN series ON series.id = instance.series
-            WHERE instance.series = ?1 AND instance.id > ?2 AND state = 0 ORDER BY instance.id LIMIT ?3";
+            WHERE instance.series = ?1 AND instance.id > ?2 AND instance.state = 0 ORDER BY instance.id LIMIT ?3";
         let since_ms = self.choice.since_ms.unwrap_or(i64::MIN);
         let [_, mut series, _, mut instance] = progress.after;
         let (mut seen, mut looks) = (Vec::new(), 0);

@@ -58,7 +58,7 @@ macro_rules! instances {
     ($rest:literal) => {
         concat!(
             "SELECT instance.id, instance.uid, sop_class_uid, transfer_syntax_uid, study.uid, series.uid, instance.number,
-                directory.path, instance.name, instance.bytes, digest, received_ms, state, ended_ms,
+                directory.path, instance.name, instance.bytes, digest, received_ms, instance.state, ended_ms,
                 calling_ae_title, address, rule, association
             FROM instance
             JOIN series ON series.id = instance.series JOIN study ON study.id = series.study
@@ -96,7 +96,7 @@ impl InstanceRow {
 impl Reader {
     /// The files of the instance with that SOP Instance UID, those that are there first, at most `limit`.
     pub fn instances(&mut self, uid: &PackedUid, limit: u32) -> std::result::Result<Vec<InstanceRow>, Error> {
-        let sql = instances!("WHERE instance.uid = ?1 ORDER BY state, received_ms DESC LIMIT ?2");
+        let sql = instances!("WHERE instance.uid = ?1 ORDER BY instance.state, received_ms DESC LIMIT ?2");
         self.file.ask(|db| {
             let mut statement = db.prepare_cached(sql)?;
             let mut rows = statement.query(params![uid.as_bytes(), limit])?;
@@ -141,7 +141,7 @@ impl Reader {
     ) -> std::result::Result<(Vec<InstanceRow>, Option<Place>), Error> {
         let next = "SELECT id FROM series WHERE id > ?1 AND last_ms >= ?2 ORDER BY id LIMIT 1";
         let sql = instances!(
-            "WHERE instance.series = ?1 AND instance.id > ?2 AND received_ms >= ?3 AND state = 0 ORDER BY instance.id LIMIT ?4"
+            "WHERE instance.series = ?1 AND instance.id > ?2 AND received_ms >= ?3 AND instance.state = 0 ORDER BY instance.id LIMIT ?4"
         );
         self.file.ask(|db| {
             let (mut place, mut files) = (from, Vec::new());

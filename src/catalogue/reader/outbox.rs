@@ -114,8 +114,9 @@ impl Reader {
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
     pub fn due(&mut self, destination: i64, now_ms: i64, limit: u32) -> std::result::Result<Vec<Owed>, Error> {
-        let sql =
-            owed!("WHERE delivery.destination = ?1 AND delivery.state = 1 AND due_ms <= ?2 ORDER BY due_ms LIMIT ?3");
+        let sql = owed!(
+            "WHERE delivery.destination = ?1 AND delivery.state = 1 AND delivery.due_ms <= ?2 ORDER BY delivery.due_ms LIMIT ?3"
+        );
         self.file.ask(|db| page(db, sql, params![destination, now_ms, limit]))
     }
 
@@ -124,8 +125,9 @@ impl Reader {
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
     pub fn sent(&mut self, destination: i64, now_ms: i64, limit: u32) -> std::result::Result<Vec<Owed>, Error> {
-        let sql =
-            owed!("WHERE delivery.destination = ?1 AND delivery.state = 3 AND due_ms <= ?2 ORDER BY due_ms LIMIT ?3");
+        let sql = owed!(
+            "WHERE delivery.destination = ?1 AND delivery.state = 3 AND delivery.due_ms <= ?2 ORDER BY delivery.due_ms LIMIT ?3"
+        );
         self.file.ask(|db| page(db, sql, params![destination, now_ms, limit]))
     }
 

@@ -86,7 +86,8 @@ pub(super) fn of_study(db: &Connection, study: i64) -> Result<Option<Sums>> {
 /// A file of an instance on its way to each destination that is owed it, has had it, or for which it was dropped, by name.
 pub(super) fn of_instance(db: &Connection, instance: i64) -> Result<Vec<InstanceDelivery>> {
     // By the key of each delivery, as `Duties` looks them up.
-    let sql = "SELECT destination.name, delivery.state, owed_ms, attempts, due_ms, delivery.last_ms, status, why
+    let sql =
+        "SELECT destination.name, delivery.state, owed_ms, attempts, delivery.due_ms, delivery.last_ms, status, why
             FROM instance CROSS JOIN series ON series.id = instance.series CROSS JOIN destination
             CROSS JOIN delivery ON delivery.destination = destination.id AND delivery.state IN (0, 1, 2, 3)
                 AND delivery.study = series.study AND delivery.series = series.id

@@ -94,7 +94,7 @@ impl Reader {
     pub fn instances_of(&mut self, uids: &[PackedUid]) -> std::result::Result<Vec<(usize, StoredFile)>, Error> {
         let sql = "SELECT directory.path, instance.name, sop_class_uid, instance.bytes, digest, modified_ns IS NOT NULL
             FROM instance CROSS JOIN kind ON kind.id = instance.kind CROSS JOIN directory ON directory.id = instance.directory
-            WHERE instance.uid = ?1 AND state = 0 ORDER BY received_ms DESC LIMIT ?2";
+            WHERE instance.uid = ?1 AND instance.state = 0 ORDER BY received_ms DESC LIMIT ?2";
         // UIDs that begin alike stand together in the index.
         let mut order: Vec<usize> = (0..uids.len()).collect();
         order.sort_unstable_by_key(|at| &uids[*at]);
