@@ -97,7 +97,7 @@ impl Association {
             Some(Err(error)) => {
                 self.hear_last_words(&error).await;
                 if self.asking.awaited.is_some() {
-                    self.hub.borrow_mut().ask_failed(&error.to_string());
+                    self.hub.borrow_mut().ask_refused(&error.to_string());
                 }
                 self.lost(&error.to_string());
             }
@@ -106,7 +106,9 @@ impl Association {
             Some(Ok(End::Unusable)) | None => {}
         }
         if self.asking.awaited.take().is_some() {
-            self.hub.borrow_mut().ask_failed("the association ended before the response to the request for commitment");
+            self.hub
+                .borrow_mut()
+                .ask_refused("the association ended before the response to the request for commitment");
         }
         for Outstanding { task, .. } in &self.outstanding {
             self.exports.count(&task.owed, false);

@@ -39,6 +39,7 @@ impl Hub {
     /// The destination has taken the request: it has `commit_within` to report.
     pub(super) fn ask_taken(&mut self) {
         self.committing.failures = 0;
+        self.committing.most = (self.committing.most * 2).min(MOST_REFERENCES);
         let Some(Asking { transaction, owed, .. }) = self.committing.asking.take() else { return };
         let due_ms = ms_ahead(clock_ms(), fixed::commit_within());
         self.note_asked(&owed, transaction, due_ms);
@@ -47,6 +48,14 @@ impl Hub {
             self.commits_again();
         }
         self.child.notify_one();
+    }
+
+    /// The destination has refused the request, or ended the association over it.
+    pub(super) fn ask_refused(&mut self, why: &str) {
+        if let Some(asking) = &self.committing.asking {
+            self.committing.most = u32::try_from(asking.owed.len() / 2).unwrap_or(MOST_REFERENCES).max(1);
+        }
+        self.ask_failed(why);
     }
 
     /// The destination has not taken the request.
@@ -132,7 +141,7 @@ impl DeliveryActor {
         }
         let up_to_ms = if waives { i64::MAX } else { now_ms };
         // It cannot be read: the queue says so, and is read again.
-        let Some(owed) = self.queue.sent(destination, up_to_ms, MOST_REFERENCES) else { return };
+        let Some(owed) = self.queue.sent(destination, up_to_ms, hub.committing.most) else { return };
         if waives {
             hub.committing.ask_at = now + WAIVE_AGAIN;
             hub.waive(&owed);
@@ -152,7 +161,11 @@ impl DeliveryActor {
     fn take_reports(&mut self) {
         let given = self.hub.borrow().committing.inbox.take();
         for Given { transaction, report, reply } in given {
-            let Some((destination, ..)) = self.queue.sent_due() else { continue };
+            let Some((destination, _, asked, _)) = self.queue.sent_due() else { continue };
+            if transaction > self.hub.borrow().committing.last.max(asked) {
+                let _ = reply.send(ReportStatus::InvalidArgument); // it was never asked for
+                continue;
+            }
             let found = self.queue.asked(destination, transaction, &report);
             let Some(found) = found else {
                 let _ = reply.send(ReportStatus::ProcessingFailure); // the association may have ended

@@ -11,7 +11,7 @@ use tidegate_protocol::ReportStatus;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::report::Inbox;
+use super::report::{Inbox, MOST_REFERENCES};
 
 /// Instances that are sent within this time are asked for together.
 pub(super) const GATHER: Duration = Duration::from_secs(2);
@@ -23,6 +23,8 @@ pub(super) struct Committing {
     pub(super) ask_at: Instant,
     /// Requests in a row that were not taken.
     pub(super) failures: u32,
+    /// Instances of a request at most: half as many after each that was refused, so that one that cannot be asked for does not stop the others.
+    pub(super) most: u32,
     /// The last transaction.
     pub(super) last: i64,
     /// Why instances are not committed.
@@ -64,7 +66,16 @@ pub(super) struct Asked {
 impl Committing {
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
         let ask_at = Instant::now();
-        Self { inbox, asking: None, ask_at, failures: 0, last: 0, trouble: None, reports: Vec::new() }
+        Self {
+            inbox,
+            asking: None,
+            ask_at,
+            failures: 0,
+            most: MOST_REFERENCES,
+            last: 0,
+            trouble: None,
+            reports: Vec::new(),
+        }
     }
 
     /// Whether a request can be sent.
@@ -74,7 +85,7 @@ impl Committing {
 
     /// Another configuration of the destination: it is asked anew, without delay.
     pub(super) fn begin_again(&mut self) {
-        (self.asking, self.ask_at, self.failures) = (None, Instant::now(), 0);
+        (self.asking, self.ask_at, self.failures, self.most) = (None, Instant::now(), 0, MOST_REFERENCES);
     }
 
     /// Notes are durable. Whether a request can be sent now that could not before.

@@ -115,12 +115,21 @@ impl Queue {
 
     /// A failure to read is trouble.
     fn noted<T>(&mut self, read: Result<T, Error>) -> Option<T> {
-        let now = Instant::now();
         read.inspect_err(|error| {
-            (self.open, self.has_changed) = (None, true);
-            self.trouble = Some((error.to_string(), now + RETRY));
+            self.failed(error, Instant::now());
         })
         .ok()
+    }
+
+    /// It cannot be read: when it is tried again.
+    fn failed(&mut self, error: &Error, now: Instant) -> Instant {
+        let (destination, cause, again_at) = (&self.name, error.to_string(), now + RETRY);
+        if self.trouble.is_none() {
+            tracing::warn!(destination, cause, "what a destination is owed cannot be read; nothing is sent to it");
+        }
+        (self.open, self.has_changed) = (None, true);
+        self.trouble = Some((cause, again_at));
+        again_at
     }
 
     /// Why the queue cannot be read.
@@ -170,15 +179,12 @@ impl Queue {
         let looked = self.try_to_look(plan, wants_page, now);
         match looked {
             Ok(look) => {
-                self.trouble = None;
+                if self.trouble.take().is_some() {
+                    tracing::info!(destination = self.name, "what a destination is owed is read again");
+                }
                 look
             }
-            Err(error) => {
-                self.open = None;
-                self.has_changed = true;
-                self.trouble = Some((error.to_string(), now + RETRY));
-                Look { again_at: Some(now + RETRY), ..Look::default() }
-            }
+            Err(error) => Look { again_at: Some(self.failed(&error, now)), ..Look::default() },
         }
     }
 

@@ -74,7 +74,7 @@ impl Association {
         } else {
             let comment = response.comment.as_str();
             let gap = if comment.is_empty() { "" } else { ": " };
-            hub.ask_failed(&format!("the destination answers with status {:04X}{gap}{comment}", response.status));
+            hub.ask_refused(&format!("the destination answers with status {:04X}{gap}{comment}", response.status));
         }
         true
     }

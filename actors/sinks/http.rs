@@ -8,6 +8,7 @@ use actix_http::h1::{ClientCodec, Message, MessageType};
 use actix_http::header::{HeaderMap, RETRY_AFTER};
 use actix_http::{RequestHead, RequestHeadType};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::network::calling::CallStream;
@@ -71,6 +72,10 @@ impl Connection {
         let mut answer = loop {
             let head = self.codec.decode(&mut self.input);
             if let Some(head) = head.map_err(|error| HttpError::NotHttp(error.to_string()))? {
+                // The answer follows an interim one (RFC 9110 §15.2).
+                if head.status.is_informational() {
+                    continue;
+                }
                 let (status, retry_after) = (head.status.as_u16(), retry_after(head.headers()));
                 break HttpAnswer { status, retry_after, is_reusable: self.codec.keep_alive() };
             }
@@ -79,8 +84,14 @@ impl Connection {
             }
             self.read().await?;
         };
-        answer.is_reusable = self.skip_body().await && answer.is_reusable;
+        // What follows an answer would be taken for the next one.
+        answer.is_reusable = self.skip_body().await && answer.is_reusable && self.input.is_empty();
         Ok(answer)
+    }
+
+    /// Whether nothing has come since the last answer, and the server has not closed it.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.read().now_or_never().is_none()
     }
 
     /// Reads the body, as far as it is short. Whether it has come to its end.

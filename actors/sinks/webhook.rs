@@ -35,8 +35,9 @@ impl Webhook {
     pub(super) async fn publish(&mut self, event: &EventOut) -> Result<(), PublishError> {
         let deadline = Instant::now() + self.settings.timeout;
         // A server may have closed a kept connection just now.
-        if let Some((connection, used)) = self.kept.take()
+        if let Some((mut connection, used)) = self.kept.take()
             && used.elapsed() < KEPT
+            && connection.is_quiet()
             && let Ok(Ok(answer)) = timeout_at(deadline, self.request(connection, event)).await
         {
             return judge(answer);

@@ -226,8 +226,13 @@ impl Design {
         move |error| {
             let path = path.to_owned();
             let rusqlite::Error::SqliteFailure(failure, text) = &error else {
-                // A column without the type that the schema gives it.
-                return Error::Corrupt { design: self, path, cause: "a row is not as this node writes it".to_owned() };
+                let cause = match &error {
+                    // A statement that the tables do not fit.
+                    rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+                    // A column without the type that the schema gives it.
+                    _ => "a row is not as this node writes it".to_owned(),
+                };
+                return Error::Corrupt { design: self, path, cause };
             };
             let cause = text.clone().unwrap_or_else(|| failure.to_string());
             match (failure.code, failure.extended_code) {

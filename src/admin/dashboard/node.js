@@ -4,7 +4,7 @@ import { $, age, ask, attempt, bytes, cell, change, clock, confirmed, count, dra
 const STAGES = ["floor", "tls", "negotiating", "receiving", "queued", "writing", "spooling", "catalogue", "commitment", "delivery", "admin"];
 const STAGE_WORDS = {
   floor: "association floors", tls: "TLS", negotiating: "negotiating", receiving: "receiving", queued: "queued for writers",
-  writing: "being committed", spooling: "being spooled", catalogue: "being catalogued", commitment: "storage commitment", admin: "admin",
+  writing: "being committed", spooling: "being spooled", catalogue: "being catalogued", commitment: "storage commitment", delivery: "being delivered", admin: "admin",
 };
 
 const MOST_ENDED = 20;

@@ -19,7 +19,7 @@ pub(crate) const MAX_LIMIT: u32 = 500;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct OutboxSearch {
     pub(crate) destination: Option<String>,
-    /// `waiting`, `retrying` or `dead`, or several with commas; absent: all.
+    /// `waiting`, `retrying`, `sent` or `dead`, or several with commas; absent: all.
     pub(crate) state: Option<String>,
     /// Study Instance UID.
     pub(crate) study: Option<String>,

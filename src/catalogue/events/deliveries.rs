@@ -23,7 +23,8 @@ pub(crate) fn tell(db: &Connection, outbox: &mut Outbox<'_>, destination: i64, s
     if !outbox.wants(EventKind::DeliveryDone) && !outbox.wants(EventKind::DeliveryDead) {
         return Ok(());
     }
-    let sql = "SELECT study.uid, state, s.waiting + s.retrying, s.dead, s.delivered, is_done_told, is_dead_told,
+    let sql =
+        "SELECT study.uid, state, s.waiting + s.retrying + s.sent, s.dead, s.delivered, is_done_told, is_dead_told,
             json_object('study', study.uid, 'destination', destination.name, 'delivered', s.delivered, 'dead', s.dead,
                 'completions', study.told, 'digest', lower(hex(told_digest)))
         FROM study_destination AS s JOIN study ON study.id = s.study JOIN destination ON destination.id = s.destination

@@ -125,7 +125,7 @@ pub(super) fn reconcile(reach: &Reach, name: &str, study: Option<&str>, json: bo
         inquiry.close().await;
         Ok(())
     });
-    comparing.end(ended)
+    comparing.end(ended, study)
 }
 
 struct Comparing {
@@ -292,7 +292,7 @@ impl Comparing {
     }
 
     /// Says what was found, and gives the exit code.
-    fn end(mut self, ended: Result<(), Ended>) -> Result<Exit, Exit> {
+    fn end(mut self, ended: Result<(), Ended>, study: Option<&str>) -> Result<Exit, Exit> {
         drop(self.line);
         let found = &mut self.found;
         match ended {
@@ -310,6 +310,10 @@ impl Comparing {
             output::complain(&format!("{} does not answer what it is asked: {why}", found.destination));
         }
         let is_whole = found.failed.is_none() && found.unanswered == 0;
+        if let Some(study) = study.filter(|_| is_whole && found.studies == 0) {
+            output::complain(&format!("nothing of the study {study} was delivered to {}", found.destination));
+            return Ok(Exit::Failed);
+        }
         Ok(match (is_whole, found.differences) {
             (false, _) => Exit::NotTold,
             (true, 0) => printed,

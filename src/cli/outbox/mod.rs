@@ -53,7 +53,7 @@ enum OutboxCommand {
         #[arg(long, value_name = "NAME")]
         destination: Option<String>,
         /// Only in this state
-        #[arg(long, value_parser = ["waiting", "retrying", "dead"])]
+        #[arg(long, value_parser = ["waiting", "retrying", "sent", "dead"])]
         state: Option<String>,
         /// Only of this Study Instance UID
         #[arg(long, value_name = "UID")]

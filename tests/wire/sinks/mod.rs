@@ -84,7 +84,8 @@ impl Receiver {
             assert!(request["is_signed"] == true && request["is_fresh"] == true, "{request}");
             assert_eq!(request["type"], "application/cloudevents+json");
             assert_eq!(request["event"]["id"], request["id"]);
-            if (request["told"] == "200" || request["told"] == "long") && !ids.contains(&request["id"]) {
+            let is_taken = ["200", "long", "early", "double"].iter().any(|told| request["told"] == *told);
+            if is_taken && !ids.contains(&request["id"]) {
                 ids.push(request["id"].clone());
                 let text = |name: &str| request["event"][name].as_str().unwrap().to_owned();
                 taken.push((text("type"), text("subject")));
@@ -206,6 +207,21 @@ fn a_receiver_that_fails_gets_everything_in_order_and_a_redirect_is_not_followed
     let log = node.log_text();
     assert!(!log.contains("whsec_") && !log.contains("hook"), "{log}");
     assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn an_answer_counts_for_its_own_request_alone() {
+    let receiver = Receiver::started();
+    receiver.tell(&["early", "500", "double", "500"]);
+    let node = start(None, &format!("{QUIET}{}", receiver.table("events = [\"study.complete\"]")));
+    for (told, study) in [(1, "1.2.3"), (2, "1.2.4")] {
+        store(&node, study, 0..1);
+        receiver.wait_for(&["1.2.3", "1.2.4"].map(|study| ("study.complete", study))[..told]);
+    }
+    store(&node, "1.2.5", 0..1);
+    receiver.wait_for(&["1.2.3", "1.2.4", "1.2.5"].map(|study| ("study.complete", study)));
+    let told: Vec<_> = receiver.requests().iter().map(|request| request["told"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, ["early", "500", "double", "500", "200"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 """A receiver of webhooks that does as it is told: receiver.py PORT KEY DIRECTORY.
 
 It answers the requests by the lines of DIRECTORY/script, one a request, and 200 when there are no more: a status, a status and a Retry-After
-(`503:1`), `hang`, `close`, `garbage` or `long`. Each request is a line of JSON in DIRECTORY/requests, with whether its signature is right.
+(`503:1`), `hang`, `close`, `garbage`, `long`, `early` (200 behind an interim answer) or `double` (200 twice). Each request is a line of JSON in DIRECTORY/requests, with whether its signature is right.
 """
 
 import base64, hashlib, hmac, http.server, json, os, socketserver, sys, threading, time
@@ -52,7 +52,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, _, after = told.partition(":")
-        self.send_response(200 if told == "long" else int(status))
+        if told == "early":
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        self.send_response(200 if told in ("long", "early", "double") else int(status))
         if after:
             self.send_header("Retry-After", after)
         if status.startswith("3"):
@@ -69,6 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
+        if told == "double":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     def log_message(self, *_):
         pass
