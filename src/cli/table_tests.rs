@@ -7,6 +7,7 @@ use super::associations::{associations_text, by_ae, by_ae_text};
 use super::catalogue::widest as of_catalogue;
 use super::commitments::widest as of_commitments;
 use super::ended::ended_text;
+use super::events::widest as of_events;
 use super::look::{status_text, writers_text};
 use super::mem::widest as of_memory;
 use super::outbox::widest as of_outbox;
@@ -117,6 +118,7 @@ fn tables() -> Vec<(&'static str, usize, String)> {
     tables.push(("catalogue/text.rs", 3, of_catalogue()));
     tables.push(("commitments/text.rs", 1, of_commitments()));
     tables.push(("outbox/text.rs", 2, of_outbox()));
+    tables.push(("events/mod.rs", 2, of_events(COLUMNS)));
     tables
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,13 +42,20 @@ def deliver(start_node, directory: Path, port: int, called: str):
     """A node that has delivered a few studies."""
     node = gateway(start_node, directory, port, called)
     send(node, corpus.of_syntaxes(*corpus.UNCOMPRESSED)[:30])
+    seen = []
 
     def is_delivered() -> bool:
         output = subprocess.run(
             [str(launch.program()), "outbox", "--json", "--storage", str(node.root)], capture_output=True, text=True, env=launch.environment()
         )
         rows = json.loads(output.stdout)["destinations"]
-        return bool(rows) and rows[0]["delivered"] > 0 and rows[0]["waiting"] + rows[0]["retrying"] == 0
+        if rows and rows[0]["waiting"] + rows[0]["retrying"] == 0:
+            # The catalogue enters what is stored a moment later.
+            if seen and seen[-1] == rows[0]["delivered"] > 0:
+                return True
+            seen.append(rows[0]["delivered"])
+            time.sleep(2)
+        return False
 
     assert eventually(is_delivered)
     return node

@@ -150,6 +150,7 @@ description   Thorax
 stored        1 series, 22 files, 21.5 KiB
 gone          1 file that was stored and is not there any more
 received      2026-09-21 14:13:21
+state         open
 directory     1.2.1
 
 SERIES  MODALITY  FILES      SIZE  NUMBERS

@@ -1,5 +1,11 @@
 //! `tidegate events`: the sinks, and the events that they are owed, asked of the running node, and without one of its catalogue.
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub(super) use tests::widest;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -18,6 +24,7 @@ use crate::admin::sinks::model::{EventOrder, EventsChanged, MAX_LIMIT, OwedEvent
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Columns of a name and of what failed.
 const NAME_COLUMNS: usize = 16;
+const PEER_COLUMNS: usize = 60;
 const WHY_COLUMNS: usize = 200;
 
 /// `tidegate events`
@@ -124,7 +131,7 @@ fn sinks(found: &Sinks, width: usize) -> String {
             sink.published.to_string(),
         ]);
         let parts = [
-            sink.peer.as_ref().map(|peer| safe(peer)),
+            sink.peer.as_ref().map(|peer| cut(&safe(peer), PEER_COLUMNS)),
             sink.phase.clone(),
             sink.gone.as_ref().map(|at| format!("wants no events since {at}: tidegate events retry sends them again")),
             sink.waiting_since.as_ref().map(|at| format!("waiting since {at}")),

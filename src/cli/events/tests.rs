@@ -1,0 +1,35 @@
+//! The widest tables of sinks and events.
+
+use super::{owed, sinks};
+use crate::admin::sinks::model::{OwedEventLine, OwedEvents, Sink, Sinks};
+
+/// All tables of this command, of values as wide as they come.
+pub(in crate::cli) fn widest(width: usize) -> String {
+    let why = "the answer was status 500, of a server that has a long name for what it cannot do ".repeat(3);
+    let time = "2026-11-30T05:00:00.123Z".to_owned();
+    let sink = Sink {
+        name: "w".repeat(32),
+        peer: Some(format!("https://{}.hospital.example:8443", "receiver".repeat(6))),
+        phase: Some("publishing".to_owned()),
+        gone: Some(time.clone()),
+        waiting: 9_999_999,
+        dead: 9_999_999,
+        published: 999_999_999,
+        waiting_since: Some(time.clone()),
+        last_error: Some(why.clone()),
+        last_error_at: Some(time.clone()),
+        last_success: None,
+    };
+    let event = OwedEventLine {
+        event: 9_999_999_999,
+        sink: "w".repeat(32),
+        kind: "commitment.reported".to_owned(),
+        study_instance_uid: format!("1.2.840.113619.{}", "9".repeat(49)),
+        time: time.clone(),
+        is_dead: false,
+        attempts: 9_999,
+        next_attempt: Some(time),
+        last_error: Some(why),
+    };
+    sinks(&Sinks { sinks: vec![sink] }, width) + &owed(&OwedEvents { events: vec![event], next: None }, width)
+}
