@@ -12,7 +12,7 @@ use std::env::args;
 use std::fs::read;
 use std::io::{self, IoSlice, Read, Write, stdin};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -42,7 +42,7 @@ fn say(instances: usize, bytes: u64, began: Instant) {
 
 fn sink(port: u16, count: usize) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    let (arrived, arrivals) = channel();
+    let (arrived, arrivals) = sync_channel(1024);
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
             let arrived = arrived.clone();
@@ -59,7 +59,7 @@ fn sink(port: u16, count: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn serve(mut socket: TcpStream, arrived: &Sender<u64>) -> io::Result<()> {
+fn serve(mut socket: TcpStream, arrived: &SyncSender<u64>) -> io::Result<()> {
     let mut association = Association::new(Arc::new(Policy {
         ae_title: "SINK".to_owned(),
         require_called_ae_title: false,

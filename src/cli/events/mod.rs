@@ -22,7 +22,7 @@ use crate::admin::sinks::model::{EventOrder, EventsChanged, MAX_LIMIT, OwedEvent
 
 /// Between two looks of `tail`.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Columns of a name and of what failed.
+/// Columns of a name, an address and of what failed.
 const NAME_COLUMNS: usize = 16;
 const PEER_COLUMNS: usize = 60;
 const WHY_COLUMNS: usize = 200;
