@@ -23,7 +23,7 @@ use crate::admin::sinks::model::{EventOrder, EventsChanged, MAX_LIMIT, OwedEvent
 /// Between two looks of `tail`.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Columns of a name, an address and of what failed.
-const NAME_COLUMNS: usize = 16;
+const NAME_COLUMNS: usize = 12;
 const PEER_COLUMNS: usize = 60;
 const WHY_COLUMNS: usize = 200;
 
@@ -162,10 +162,13 @@ fn owed(found: &OwedEvents, width: usize) -> String {
             event.kind.clone(),
             if event.is_dead { "dead" } else { "waiting" }.to_owned(),
             event.attempts.to_string(),
-            event.time.clone(),
+            // Without the fraction of the second.
+            format!("{}Z", event.time.split(['.', 'Z']).next().unwrap_or_default()),
         ]);
-        let why =
-            event.last_error.as_ref().map_or_else(String::new, |why| format!(": {}", cut(&safe(why), WHY_COLUMNS)));
+        let why = event
+            .last_error
+            .as_ref()
+            .map_or_else(String::new, |why| format!(" last failure: {}", cut(&safe(why), WHY_COLUMNS)));
         table.line(format!("{}{why}", safe(&event.study_instance_uid)));
     }
     table.render(width)

@@ -21,9 +21,9 @@ pub(in crate::cli) fn widest(width: usize) -> String {
         last_success: None,
     };
     let event = OwedEventLine {
-        event: 9_999_999_999,
+        event: 9_999_999,
         sink: "w".repeat(32),
-        kind: "commitment.reported".to_owned(),
+        kind: "instance.stored".to_owned(),
         study_instance_uid: format!("1.2.840.113619.{}", "9".repeat(49)),
         time: time.clone(),
         is_dead: false,
