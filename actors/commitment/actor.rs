@@ -289,6 +289,9 @@ impl CommitmentActor {
     fn carry_out(&mut self) -> bool {
         let orders = std::mem::take(&mut self.shared.waiting.lock().orders);
         let are_there = !orders.is_empty();
+        if are_there {
+            self.shared.waiting.lock().away.clear();
+        }
         for order in orders {
             self.forget(order.request);
             let retried = self.record.attempt(|requests| requests.retry(order.request, clock_ms()));
@@ -308,7 +311,7 @@ impl CommitmentActor {
         arrived.retain(|peer| !self.has_failed_lately(peer));
         if self.shared.figures.seen.lock().pending > 0 {
             for peer in &arrived {
-                self.record.attempt(|requests| requests.hasten(&peer.calling, Some(&peer.address), clock_ms()));
+                self.hasten(&peer.calling, Some(&peer.address));
             }
         }
         are_there
@@ -320,7 +323,7 @@ impl CommitmentActor {
         let mut are_back = false;
         for (ae_title, is_back) in probed {
             if self.probing.ended(&ae_title, is_back) {
-                self.record.attempt(|requests| requests.hasten(&ae_title, None, clock_ms()));
+                self.hasten(&ae_title, None);
                 are_back = true;
             }
         }
@@ -349,9 +352,15 @@ impl CommitmentActor {
             peer.is_tls || former.as_ref().and_then(|former| former.peer(&peer.ae_title)) != Some(*peer)
         };
         for peer in settings.peers.iter().filter(is_new) {
-            self.record.attempt(|requests| requests.hasten(&peer.ae_title, None, clock_ms()));
+            self.hasten(&peer.ae_title, None);
         }
         true
+    }
+
+    /// What waits for the peer, from this address if one is named, is due.
+    fn hasten(&mut self, ae_title: &str, address: Option<&str>) {
+        self.shared.waiting.lock().away.remove(ae_title);
+        self.record.attempt(|requests| requests.hasten(ae_title, address, clock_ms()));
     }
 
     /// Answers the senders of reports.

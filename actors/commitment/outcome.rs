@@ -1,7 +1,7 @@
 //! What becomes of reports: the record, the log, the audit and the figures learn of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_commitment::{Attempt, FIRST_WAIT, FailureReason, Peer, Request, Stands, Summary};
 use tracing::{error, info, warn};
@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::actor::CommitmentActor;
 use super::figures::MAX_FAILURES;
 use super::record::time_of;
-use super::shared::{Ended, Sending};
+use super::shared::{Away, Ended, Sending};
 use super::state::{NO_WAY, ReportFailure};
 use crate::committed::clock_ms;
 use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
@@ -46,6 +46,7 @@ impl CommitmentActor {
             Some(Ended::Reported) => {
                 if is_call {
                     self.probing.end(&request.asked.peer.calling);
+                    self.shared.waiting.lock().away.remove(&request.asked.peer.calling);
                 }
                 self.note_reported(&request, sending.summary.as_ref())
             }
@@ -161,9 +162,15 @@ impl CommitmentActor {
             Stands::GivenUp => clock_ms().saturating_add(FIRST_WAIT.as_millis() as i64),
             Stands::Reported | Stands::Unknown => return,
         };
-        let lines: Vec<u64> = self.shared.waiting.lock().lines.keys().copied().collect();
+        let now_ms = clock_ms();
+        let until = Instant::now() + Duration::from_millis(at_ms.saturating_sub(now_ms).max(0).unsigned_abs());
+        let lines: Vec<u64> = {
+            let mut waiting = self.shared.waiting.lock();
+            waiting.away.insert(request.asked.peer.calling.clone(), Away { failed_ms: now_ms, until });
+            waiting.lines.keys().copied().collect()
+        };
         let has_line = |other: &Request| lines.contains(&u64::from(other.asked.association));
-        let given_up = self.record.attempt(|requests| requests.postpone(request, at_ms, why, clock_ms(), has_line));
+        let given_up = self.record.attempt(|requests| requests.postpone(request, at_ms, why, now_ms, has_line));
         for request in given_up.unwrap_or_default() {
             self.note_given_up(&request, why);
         }

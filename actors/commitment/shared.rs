@@ -238,6 +238,13 @@ impl Drop for LineEnd {
     }
 }
 
+/// A peer that a call has not reached. What it asked before is not a reason to call it again so soon, also if that is evaluated only now.
+#[derive(Clone, Copy)]
+pub(super) struct Away {
+    pub(super) failed_ms: i64,
+    pub(super) until: Instant,
+}
+
 /// What waits for the child.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -254,6 +261,8 @@ pub(super) struct Waiting {
     pub(super) has_news: bool,
     /// Peers that have opened an association since the child looked.
     pub(super) arrived: Vec<Peer>,
+    /// AE titles of peers that a call has not reached.
+    pub(super) away: HashMap<String, Away>,
     /// Probes that have ended: AE titles, and whether the peer is back.
     pub(super) probed: Vec<(String, bool)>,
 }
@@ -397,13 +406,13 @@ impl Shared {
         self.woken.notify_one();
     }
 
-    /// Waits until something may be there for the child.
     /// A probe has ended.
     pub(super) fn probed(&self, ae_title: String, is_back: bool) {
         self.waiting.lock().probed.push((ae_title, is_back));
         self.woken.notify_one();
     }
 
+    /// Waits until something may be there for the child.
     pub(super) async fn woken(&self) {
         self.woken.notified().await;
     }
