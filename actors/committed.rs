@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_catalogue::receipt::{OriginEntry, OriginKey};
 use tidegate_storage::{Instance, Stored};
@@ -103,6 +103,11 @@ pub(crate) fn now_ms() -> u64 {
 /// The same as the databases of the node keep times.
 pub(crate) fn clock_ms() -> i64 {
     i64::try_from(now_ms()).unwrap_or(i64::MAX)
+}
+
+/// A time of the clock so much ahead.
+pub(crate) fn ms_ahead(now_ms: i64, ahead: Duration) -> i64 {
+    now_ms.saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// An instance is stored. The event borrows: a sink that hands it on copies what it needs, and pays for that.

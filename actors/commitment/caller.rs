@@ -8,7 +8,7 @@ use tidegate_memory::{Holder, MemoryBudget, Stage};
 use tidegate_protocol::Invocation;
 use tidegate_protocol::commitment::Encoding;
 use tidegate_protocol::requestor::{Event, Proposal, ProposedContext, Role};
-use tidegate_protocol::syntaxes::STORAGE_COMMITMENT;
+use tidegate_protocol::syntaxes::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, STORAGE_COMMITMENT};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -33,8 +33,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const LEASE_RETRY: Duration = Duration::from_millis(50);
 /// The largest PDU that the peer may send: it sends responses only.
 const MAX_PDU: u32 = 16 * 1024;
-const IMPLICIT: &str = "1.2.840.10008.1.2";
-const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 
 /// What a call is for.
 pub(super) struct Order {
@@ -134,7 +132,7 @@ async fn connect(
 fn proposal(order: &Order) -> Proposal {
     let context = ProposedContext {
         abstract_syntax: STORAGE_COMMITMENT.into(),
-        transfer_syntaxes: vec![EXPLICIT.into(), IMPLICIT.into()],
+        transfer_syntaxes: vec![EXPLICIT_VR_LITTLE_ENDIAN.into(), IMPLICIT_VR_LITTLE_ENDIAN.into()],
         role: Role::Scp,
     };
     Proposal {

@@ -14,7 +14,7 @@ use super::shared::Begun;
 use super::state::WAITS_FOR;
 use super::tasks::Task;
 use crate::catalogue::state::{CatalogueRequest, Condition};
-use crate::committed::clock_ms;
+use crate::committed::{clock_ms, ms_ahead};
 use crate::node::settings::Verify;
 
 /// An outcome that was concluded so lately is of this moment.
@@ -242,7 +242,7 @@ impl CommitmentActor {
     /// Waits with a first evaluation. False: it has waited for as long as it may.
     fn wait(&mut self, id: i64, wait: Duration, why: &str) -> bool {
         let now_ms = clock_ms();
-        let until_ms = now_ms.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        let until_ms = ms_ahead(now_ms, wait);
         self.record.attempt(|requests| requests.wait(id, until_ms, why, now_ms)).unwrap_or(true)
     }
 

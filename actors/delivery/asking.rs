@@ -2,15 +2,12 @@
 
 use tidegate_protocol::commitment::Encoding;
 use tidegate_protocol::requestor::{Acceptance, ProposedContext, Role};
-use tidegate_protocol::syntaxes::STORAGE_COMMITMENT;
+use tidegate_protocol::syntaxes::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, STORAGE_COMMITMENT};
 use tidegate_protocol::{Operation, ReportStatus};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::report::Arriving;
-
-const IMPLICIT: &str = "1.2.840.10008.1.2";
-const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 
 /// What an association has to do with commitment.
 #[derive(Default)]
@@ -36,7 +33,7 @@ pub(super) struct Awaited {
 pub(super) fn proposed() -> ProposedContext {
     ProposedContext {
         abstract_syntax: STORAGE_COMMITMENT.into(),
-        transfer_syntaxes: vec![EXPLICIT.into(), IMPLICIT.into()],
+        transfer_syntaxes: vec![EXPLICIT_VR_LITTLE_ENDIAN.into(), IMPLICIT_VR_LITTLE_ENDIAN.into()],
         role: Role::Scu,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tidegate_catalogue::{DeliveryNote, Outcome, Owed, OwedKey};
+use tidegate_commitment::FailureReason;
 use tidegate_protocol::ReportStatus;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -11,10 +12,9 @@ use tracing::{info, warn};
 use super::actor::DeliveryActor;
 use super::backoff::Backoff;
 use super::committing::{Asked, Asking, Reported, Stage};
-use super::figures::ms_ahead;
 use super::hub::Hub;
 use super::report::{Given, MOST_REFERENCES};
-use crate::committed::clock_ms;
+use crate::committed::{clock_ms, ms_ahead};
 use crate::fixed;
 
 /// Before deliveries to a destination that no longer commits are looked at again.
@@ -82,7 +82,8 @@ impl Hub {
         let outcome = match reason {
             None => Outcome::Committed,
             Some(reason) => {
-                self.failed(owed, Some(reason), format!("not committed: reason {reason:04X}, {}", reason_name(reason)))
+                let meaning = FailureReason::of_code(reason).map_or("no reason of the standard", FailureReason::name);
+                self.failed(owed, Some(reason), format!("not committed: reason {reason:04X}, {meaning}"))
             }
         };
         self.push_note(DeliveryNote { generation, key: owed.key, outcome, at_ms: clock_ms() });
@@ -107,19 +108,6 @@ impl Hub {
         if self.committing.trouble.take().is_some() {
             info!(destination = self.name, peer = self.settings.peer(), "destination commits");
         }
-    }
-}
-
-/// The meaning of a Failure Reason (PS3.3 §C.14.1.1).
-fn reason_name(reason: u16) -> &'static str {
-    match reason {
-        0x0110 => "processing failure",
-        0x0112 => "no such object instance",
-        0x0119 => "class-instance conflict",
-        0x0122 => "referenced SOP class not supported",
-        0x0131 => "duplicate transaction UID",
-        0x0213 => "resource limitation",
-        _ => "no reason of the standard",
     }
 }
 

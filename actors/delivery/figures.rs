@@ -1,7 +1,7 @@
 //! The figures of a destination: written by its child, read by operators.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -142,13 +142,10 @@ pub(super) fn wall_clock(at: Instant) -> SystemTime {
     }
 }
 
-/// A time of the wall clock so much ahead, in milliseconds since 1970.
-pub(super) fn ms_ahead(now_ms: i64, ahead: Duration) -> i64 {
-    now_ms.saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -10,11 +10,10 @@ use tracing::{error, info, warn};
 use super::backoff::Backoff;
 use super::breaker::Failure;
 use super::committing::GATHER;
-use super::figures::ms_ahead;
 use super::hub::Hub;
 use super::outcome::{Verdict, verdict};
 use super::plan::Task;
-use crate::committed::clock_ms;
+use crate::committed::{clock_ms, ms_ahead};
 use crate::fixed;
 use crate::gauges::incidents::{Class, NO_PEER, Topic};
 

@@ -19,7 +19,7 @@ use super::event::{EventOut, PublishError};
 use super::publisher::Publisher;
 use super::shared::{Figures, Shared, SinkPhase};
 use crate::catalogue::deliveries::{Deliveries, NotNoted};
-use crate::committed::clock_ms;
+use crate::committed::{clock_ms, ms_ahead};
 use crate::delivery::backoff::Backoff;
 use crate::fault;
 use crate::node::live::Live;
@@ -328,8 +328,7 @@ impl SinkActor {
             return EventOutcome::Dead { why };
         }
         self.figures.retried.increment();
-        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        EventOutcome::Retry { due_ms: at_ms.saturating_add(wait_ms), why }
+        EventOutcome::Retry { due_ms: ms_ahead(at_ms, wait), why }
     }
 
     /// Has outcomes noted: one call at a time, with all that have come meanwhile.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use tidegate_catalogue::{EventKind, EventPatient, Generation, OwedEvent};
+use tidegate_catalogue::{EventKind, Generation, OwedEvent, StudyValues};
 
 /// The type of the text (CloudEvents 1.0, JSON format).
 pub(crate) const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -44,16 +44,16 @@ pub(crate) enum PublishError {
 }
 
 /// The id of an event: of its catalogue, and its number there. A catalogue that was made anew has other ids.
-pub fn event_id(generation: Generation, event: i64) -> String {
+fn event_id(generation: Generation, event: i64) -> String {
     format!("{generation}-{event}")
 }
 
 /// The JSON text of an event, with the patient if there is one.
-pub fn cloud_event(
+fn cloud_event(
     id: &str,
     source: &str,
     (kind, subject, at_ms, data): (EventKind, &str, i64, &str),
-    patient: Option<&EventPatient>,
+    patient: Option<&StudyValues>,
 ) -> String {
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at_ms).unwrap_or(0));
     let mut text = String::with_capacity(data.len() + 320);
@@ -71,13 +71,14 @@ pub fn cloud_event(
     match patient.and_then(|patient| data.strip_suffix('}').map(|open| (open, patient))) {
         Some((open, patient)) => {
             text.push_str(open);
-            let EventPatient {
+            let StudyValues {
                 patient_id,
                 patient_name,
                 patient_birth_date,
                 accession_number,
                 study_date,
                 description,
+                ..
             } = patient;
             for (name, value) in [
                 ("patient_id", patient_id),
@@ -120,8 +121,8 @@ impl EventOut {
     /// What is published of an event that is owed.
     pub(crate) fn of(owed: &OwedEvent, generation: Generation, source: &str, has_patient: bool) -> Self {
         let id = event_id(generation, owed.event);
-        let facts = (owed.kind, owed.subject.as_str(), owed.at_ms, owed.data.as_str());
-        let body = cloud_event(&id, source, facts, has_patient.then_some(&owed.patient));
+        let facts = (owed.kind, owed.study.uid.as_str(), owed.at_ms, owed.data.as_str());
+        let body = cloud_event(&id, source, facts, has_patient.then_some(&owed.study));
         Self { id, kind: owed.kind, body }
     }
 }
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn an_event_has_the_patient_only_where_that_was_asked_for() {
         let facts = (EventKind::StudyComplete, "1.2.3", 1_700_000_000_123, r#"{"study":"1.2.3"}"#);
-        let patient = EventPatient { patient_name: Some("Doe^\"J\"\n".to_owned()), ..EventPatient::default() };
+        let patient = StudyValues { patient_name: Some("Doe^\"J\"\n".to_owned()), ..StudyValues::default() };
         assert_eq!(
             cloud_event("1-2", "/tidegate/A", facts, Some(&patient)),
             r#"{"specversion":"1.0","id":"1-2","source":"/tidegate/A","type":"study.complete","subject":"1.2.3","time":"2023-11-14T22:13:20.123Z","datacontenttype":"application/json","data":{"study":"1.2.3","patient_name":"Doe^\"J\"\u000a"}}"#

@@ -25,6 +25,5 @@ pub(crate) mod shared;
 mod signature;
 mod webhook;
 
-pub use event::{cloud_event, event_id};
 pub(crate) use shared::Shared;
 pub use shared::{SinkPhase, SinkState};

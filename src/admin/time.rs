@@ -17,6 +17,11 @@ pub(crate) fn unix_ms(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, ms)
 }
 
+/// A time of the clock, as [`rfc3339`].
+pub(crate) fn at(time: SystemTime) -> String {
+    rfc3339(i64::try_from(unix_ms(time)).unwrap_or(i64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use tidegate_database::PackedUid;
 
@@ -57,6 +58,21 @@ pub struct StudyValues {
     pub study_date: Option<String>,
     /// (0008,1030)
     pub description: Option<String>,
+}
+
+impl StudyValues {
+    /// Of the columns uid, patient_id, patient_name, patient_birth_date, accession_number, study_date and description of a study, from that one on.
+    pub(crate) fn read(row: &Row<'_>, from: usize) -> rusqlite::Result<Self> {
+        Ok(Self {
+            uid: row.get(from)?,
+            patient_id: row.get(from + 1)?,
+            patient_name: row.get(from + 2)?,
+            patient_birth_date: row.get(from + 3)?,
+            accession_number: row.get(from + 4)?,
+            study_date: row.get(from + 5)?,
+            description: row.get(from + 6)?,
+        })
+    }
 }
 
 /// The elements that describe a series.

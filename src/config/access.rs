@@ -30,19 +30,8 @@ const TERMS: [&str; 8] = [
     "study_quiet",
     "series_quiet",
 ];
-/// The keys that are no criteria.
-const BESIDES_CRITERIA: [&str; 10] = [
-    "name",
-    "action",
-    "max_associations",
-    "layout",
-    "duplicates",
-    "durability",
-    "commitment",
-    "deliver_to",
-    "study_quiet",
-    "series_quiet",
-];
+/// The keys that are neither criteria nor terms.
+const OTHERS: [&str; 2] = ["name", "action"];
 /// The keys that have no part in the path of an instance.
 const BESIDES_PLACEMENT: [&str; 11] = [
     "name",
@@ -108,7 +97,8 @@ pub(super) fn access(
 /// Refuses rules of which no peer can ever be the first match. The criteria of a rule with a mistake in them are not known.
 fn refuse_unreachable(rules: &[Rule], checks: &mut Checks<'_>) {
     let numbered = (1..).zip(rules);
-    let known: Vec<_> = numbered.filter(|(number, _)| checks.rule_is_sound(*number, &BESIDES_CRITERIA)).collect();
+    let besides_criteria = [&OTHERS[..], &TERMS].concat();
+    let known: Vec<_> = numbered.filter(|(number, _)| checks.rule_is_sound(*number, &besides_criteria)).collect();
     for (index, (number, rule)) in known.iter().enumerate() {
         let covers = |(_, earlier): &&(usize, &Rule)| {
             earlier.criteria == Criteria::default() || earlier.criteria == rule.criteria

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tidegate_actors::CertificateFacts;
 
+use super::calling::{client, roots};
 use super::checks::Checks;
 use super::keys::{self, Raw};
 use super::pem::{certificates, key};
@@ -53,22 +52,12 @@ fn address(rest: &str) -> Option<(&str, String)> {
 }
 
 fn tls(raw: &keys::Audit, host: &str, address: String, checks: &mut Checks<'_>) -> Option<Target> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(("audit.ca", &raw.ca), checks)? {
-        if let Err(error) = roots.add(certificate) {
-            checks.refuse("audit.ca", &format!("has a certificate that cannot be trusted: {error}"));
-            return None;
-        }
-    }
+    let roots = roots(("audit.ca", &raw.ca), checks)?;
     let Ok(name) = ServerName::try_from(host.to_owned()) else {
         checks.refuse("audit.sink", ALLOWED);
         return None;
     };
-    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| checks.refuse("audit.sink", &error.to_string()))
-        .ok()?
-        .with_root_certificates(roots);
+    let client = client(roots).map_err(|error| checks.refuse("audit.sink", &error.to_string())).ok()?;
     let client = match (raw.certificate.trim(), raw.key.trim()) {
         ("", "") => client.with_no_client_auth(),
         (certificate, path) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_actors::{AmqpSettings, BrokerLogin, NatsSettings, Secret};
 
 use super::keys::SinkEntry;
-use super::secret::secret;
+use super::secret::secret_text;
 use super::sink_url::{Url, tls, url};
 
 /// Where the subject has the type of the event.
@@ -96,8 +96,7 @@ fn vhost(path: &str) -> Option<String> {
 
 /// The line of a file with credentials.
 fn credentials(path: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
-    secret(path)?;
+    let text = secret_text(path)?;
     let line = text.trim_end_matches(['\n', '\r']);
     if line.is_empty() || line.contains(['\n', '\r', '\0']) {
         return Err(format!("{path:?} must hold one line: user:password, or for NATS a token"));

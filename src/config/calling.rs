@@ -3,9 +3,10 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tidegate_actors::CertificateFacts;
 
 use super::checks::Checks;
@@ -41,23 +42,31 @@ pub(super) fn address(text: &str) -> Option<(&str, u16)> {
     is_right.then_some((host, port))
 }
 
+/// The authorities in a file, all of which must be usable.
+pub(super) fn roots((name, path): (&str, &str), checks: &mut Checks<'_>) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates((name, path), checks)? {
+        if let Err(error) = roots.add(certificate) {
+            checks.refuse(name, &format!("has a certificate that cannot be trusted: {error}"));
+            return None;
+        }
+    }
+    Some(roots)
+}
+
+/// A client that trusts these authorities.
+pub(super) fn client(roots: RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, rustls::Error> {
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    Ok(client.with_safe_default_protocol_versions()?.with_root_certificates(roots))
+}
+
 /// How peers over TLS are called: their certificates are verified by the authorities of `tls.client_ca`, and the node shows its own.
 pub(super) fn tls(raw: &keys::Tls, checks: &mut Checks<'_>) -> Option<Arc<ClientConfig>> {
     if raw.client_ca.trim().is_empty() {
         return None; // refused with what is called over TLS
     }
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(("tls.client_ca", &raw.client_ca), checks)? {
-        if let Err(error) = roots.add(certificate) {
-            checks.refuse("tls.client_ca", &format!("has a certificate that cannot be trusted: {error}"));
-            return None;
-        }
-    }
-    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| checks.refuse("tls.client_ca", &error.to_string()))
-        .ok()?
-        .with_root_certificates(roots);
+    let roots = roots(("tls.client_ca", &raw.client_ca), checks)?;
+    let client = client(roots).map_err(|error| checks.refuse("tls.client_ca", &error.to_string())).ok()?;
     if raw.certificate.trim().is_empty() && raw.key.trim().is_empty() {
         return Some(Arc::new(client.with_no_client_auth()));
     }

@@ -3,27 +3,24 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_actors::{DeliverySettings, DestinationKind, DestinationSettings, DicomDestination, Hours};
 
 use super::calling::{A_TITLE, AN_ADDRESS, address, is_title, tls};
 use super::checks::Checks;
-use super::human::{Period, Scalar, Size};
+use super::entries::{check_name, retry_for};
+use super::human::{Scalar, Size};
 use super::keys::{DestinationEntry, Raw};
 use super::listen::addresses;
 use super::nearest::nearest;
 
 /// Most destinations. Each has a thread.
 const MAX_DESTINATIONS: usize = 64;
-/// Longest name of a destination. Names are in log lines, metrics and rows.
-const MAX_NAME_CHARACTERS: usize = 32;
 const CONNECTIONS: RangeInclusive<i64> = 1..=32;
 const ATTEMPTS: RangeInclusive<i64> = 1..=1000;
 const PRIORITY: RangeInclusive<i64> = -1000..=1000;
 /// Bandwidth that may be set, in bytes a second.
 const BANDWIDTH: RangeInclusive<u64> = 1 << 10..=1 << 40;
-const RETRY_FOR: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
 
 const MINUTES_OF_HOUR: u16 = 60;
 
@@ -73,18 +70,8 @@ fn destinations(raw: &Raw, checks: &mut Checks<'_>) -> Vec<DestinationSettings> 
     let mut destinations: Vec<DestinationSettings> = Vec::new();
     for (number, entry) in (1..).zip(raw.destination.iter().take(MAX_DESTINATIONS)) {
         let mut refuse = |key: &str, complaint: &str| checks.refuse_destination(number, key, complaint);
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !(1..=MAX_NAME_CHARACTERS).contains(&entry.name.len()) || !entry.name.chars().all(allowed) {
-            let complaint = format!("must be 1 to {MAX_NAME_CHARACTERS} letters, digits, \"-\", \"_\" and \".\"");
-            refuse("name", &complaint);
-        }
-        if let Some(earlier) = destinations.iter().position(|earlier| earlier.name == entry.name) {
-            let complaint = format!(
-                "is the name of destination {} before it: give each destination a name of its own",
-                earlier + 1
-            );
-            refuse("name", &complaint);
-        }
+        let earlier = destinations.iter().map(|earlier| earlier.name.as_str());
+        check_name(&entry.name, "destination", earlier, &mut refuse);
         destinations.push(destination(entry, raw, &mut refuse));
     }
     destinations
@@ -113,10 +100,7 @@ fn destination(entry: &DestinationEntry, raw: &Raw, refuse: &mut impl FnMut(&str
         refuse("hours", complaint);
         None
     });
-    let retry_for = Period::try_from(Scalar::Text(entry.retry_for.clone())).map_or(Duration::ZERO, |period| period.0);
-    if !RETRY_FOR.contains(&retry_for) {
-        refuse("retry_for", "must be a duration with its unit from 1m to 365days, such as \"24h\" or \"7days\"");
-    }
+    let retry_for = retry_for(&entry.retry_for, refuse);
     DestinationSettings {
         name: entry.name.clone(),
         kind: DestinationKind::Dicom(dicom(entry, raw, connections, refuse)),

@@ -12,17 +12,14 @@ use tidegate_catalogue::{EventKind, Following, Quiet, Subscription};
 
 use super::brokers;
 use super::checks::Checks;
-use super::human::{Period, Scalar};
+use super::entries::{check_name, period, retry_for};
 use super::keys::{QUIET, Raw, SinkEntry};
 use super::nearest::nearest;
-use super::secret::secret;
+use super::secret::secret_text;
 use super::sink_url::{Url, tls, url};
 
 /// Most sinks. Each has a thread.
 const MAX_SINKS: usize = 16;
-/// Longest name of a sink. Names are in log lines, metrics and rows.
-const MAX_NAME_CHARACTERS: usize = 32;
-const RETRY_FOR: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 /// Bytes of a key (Standard Webhooks 1.0).
 const SECRET_BYTES: RangeInclusive<usize> = 24..=64;
@@ -39,18 +36,11 @@ pub(super) fn events(raw: &Raw, checks: &mut Checks<'_>) -> EventSettings {
     if raw.sink.len() > MAX_SINKS {
         checks.refuse("sink", &format!("has more than {MAX_SINKS} sinks"));
     }
-    let (mut sinks, mut subscriptions) = (Vec::<SinkSettings>::new(), Vec::new());
+    let (mut sinks, mut subscriptions) = (Vec::new(), Vec::<Subscription>::new());
     for (number, entry) in (1..).zip(raw.sink.iter().take(MAX_SINKS)) {
         let mut refuse = |key: &str, complaint: &str| checks.refuse_sink(number, key, complaint);
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !(1..=MAX_NAME_CHARACTERS).contains(&entry.name.len()) || !entry.name.chars().all(allowed) {
-            let complaint = format!("must be 1 to {MAX_NAME_CHARACTERS} letters, digits, \"-\", \"_\" and \".\"");
-            refuse("name", &complaint);
-        }
-        if let Some(earlier) = sinks.iter().position(|earlier| earlier.name == entry.name) {
-            let complaint = format!("is the name of sink {} before it: give each sink a name of its own", earlier + 1);
-            refuse("name", &complaint);
-        }
+        let earlier = subscriptions.iter().map(|earlier| earlier.sink.as_str());
+        check_name(&entry.name, "sink", earlier, &mut refuse);
         subscriptions.push(Subscription { sink: entry.name.clone(), kinds: kinds(entry, &mut refuse) });
         sinks.extend(sink(entry, &mut refuse));
     }
@@ -59,8 +49,11 @@ pub(super) fn events(raw: &Raw, checks: &mut Checks<'_>) -> EventSettings {
 }
 
 fn quiet(study: Duration, series: Duration) -> Quiet {
-    let ms = |period: Duration| i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
     Quiet { study_ms: ms(study), series_ms: ms(series) }
+}
+
+fn ms(period: Duration) -> i64 {
+    i64::try_from(period.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The quiet times of the access rules that have some of their own.
@@ -74,7 +67,7 @@ fn by_rule(raw: &Raw, default: Quiet, checks: &mut Checks<'_>) -> HashMap<String
                 checks.refuse_rule(number, Some(key), complaint);
                 Duration::ZERO
             });
-            i64::try_from(period.as_millis()).unwrap_or(i64::MAX)
+            ms(period)
         };
         let study_ms = read("study_quiet", &rule.study_quiet, default.study_ms);
         let series_ms = read("series_quiet", &rule.series_quiet, default.series_ms.min(study_ms));
@@ -87,11 +80,6 @@ fn by_rule(raw: &Raw, default: Quiet, checks: &mut Checks<'_>) -> HashMap<String
         }
     }
     by_rule
-}
-
-fn period(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
-    let Period(period) = Period::try_from(Scalar::Text(text.to_owned())).ok()?;
-    bounds.contains(&period).then_some(period)
 }
 
 fn kinds(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Vec<EventKind> {
@@ -120,10 +108,7 @@ fn kinds(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Vec<EventKin
 }
 
 fn sink(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Option<SinkSettings> {
-    let retry_for = period(&entry.retry_for, &RETRY_FOR).unwrap_or_else(|| {
-        refuse("retry_for", "must be a duration with its unit from 1m to 365days, such as \"24h\" or \"7days\"");
-        Duration::ZERO
-    });
+    let retry_for = retry_for(&entry.retry_for, refuse);
     let timeout = period(&entry.timeout, &TIMEOUT).unwrap_or_else(|| {
         refuse("timeout", "must be a duration with its unit from 1s to 5m, such as \"10s\"");
         Duration::ZERO
@@ -170,8 +155,7 @@ fn key(path: &str) -> Result<Secret, String> {
             "must be the path of a file with the key of the signature: whsec_ and 24 to 64 bytes in base64".to_owned()
         );
     }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
-    secret(path)?;
+    let text = secret_text(path)?;
     let key = text.trim().strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
     let key = key.filter(|key| SECRET_BYTES.contains(&key.len()));
     key.map(|key| Secret(key.into())).ok_or_else(|| {

@@ -18,6 +18,7 @@ mod criteria;
 mod delivery;
 #[cfg(test)]
 mod effect_tests;
+mod entries;
 mod events;
 mod human;
 mod keys;

@@ -23,6 +23,13 @@ pub(super) fn secret(path: impl AsRef<Path>) -> Result<(), String> {
         .map_or(Ok(()), |mode| Err(complaint(path, mode, "every user of this machine can read the secret in it")))
 }
 
+/// The text of a file with a secret of which [`secret`] has nothing to say.
+pub(super) fn secret_text(path: &str) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
+    secret(path)?;
+    Ok(text)
+}
+
 /// The warning about hashes that every user of the machine can read. They are no secrets, but somebody who has them can guess in peace.
 pub(super) fn exposed_hashes(path: impl AsRef<Path>) -> Option<String> {
     let path = path.as_ref();

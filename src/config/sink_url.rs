@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::calling::address;
+use super::calling::{address, client};
 use super::keys::SinkEntry;
 
 /// How the sink is called over TLS, if it is; `None`: that was refused.
@@ -55,10 +54,8 @@ fn roots(path: &str) -> Result<Arc<ClientConfig>, String> {
     if added == 0 {
         return Err(format!("{path:?} holds no certificate of an authority in PEM"));
     }
-    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    Ok(Arc::new(client.with_root_certificates(roots).with_no_client_auth()))
+    let client = client(roots).map_err(|error| error.to_string())?;
+    Ok(Arc::new(client.with_no_client_auth()))
 }
 
 #[cfg(test)]

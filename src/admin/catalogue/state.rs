@@ -1,7 +1,5 @@
 //! The catalogue of the running node: its state, and the work that operators ask for.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 use tidegate_actors::gauges::audit::Operator;
 use tidegate_actors::{self as actors, CatalogueRequest, Condition, LastBatch, Observer, OpenGap, WorkState};
@@ -11,7 +9,7 @@ use tracing::field::display;
 use super::model::{
     CatalogueBatch, CatalogueCondition, CatalogueGap, CatalogueState, NamedDifference, WorkAsked, WorkProgress,
 };
-use crate::admin::time::rfc3339;
+use crate::admin::time::at;
 
 /// Work on the whole catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,10 +51,6 @@ pub(in crate::admin) fn start(observer: &Observer, work: CatalogueWork, by: &Ope
     Some(WorkAsked { number, work: work.to_owned(), catalogue: of(observer)? })
 }
 
-fn time(time: SystemTime) -> String {
-    rfc3339(time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
-}
-
 impl From<actors::CatalogueState> for CatalogueState {
     fn from(state: actors::CatalogueState) -> Self {
         let condition = match &state.condition {
@@ -88,13 +82,13 @@ impl From<actors::CatalogueState> for CatalogueState {
 
 impl From<OpenGap> for CatalogueGap {
     fn from(gap: OpenGap) -> Self {
-        Self { since: time(gap.since), reason: gap.reason, missed: gap.missed }
+        Self { since: at(gap.since), reason: gap.reason, missed: gap.missed }
     }
 }
 
 impl From<LastBatch> for CatalogueBatch {
     fn from(batch: LastBatch) -> Self {
-        Self { at: time(batch.at), records: batch.records, took_ms: batch.took.as_millis() as u64 }
+        Self { at: at(batch.at), records: batch.records, took_ms: batch.took.as_millis() as u64 }
     }
 }
 
@@ -116,7 +110,7 @@ impl From<WorkState> for WorkProgress {
             number: state.number,
             work: state.work.name().to_owned(),
             is_running: state.is_running,
-            began: time(state.began),
+            began: at(state.began),
             took_ms: state.took.as_millis() as u64,
             directories: progress.directories,
             skipped: progress.skipped,

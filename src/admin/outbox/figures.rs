@@ -1,16 +1,17 @@
 //! The metrics of deliveries. Without the catalogue they have no samples.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tidegate_actors::{DestinationPhase, DestinationState, Observer};
 use tidegate_catalogue::DestinationRow;
 
 use crate::admin::page::{BYTES, Page, SECONDS};
+use crate::admin::time::unix_ms;
 
 pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
     let rows = observer.queues();
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let now_ms = unix_ms(SystemTime::now()).cast_signed();
     let mut gauges = |name: &str, help: &str, unit, value: &dyn Fn(&DestinationRow) -> i64| {
         let values = rows.iter().map(|row| ([row.name.as_str()], u64::try_from(value(row)).unwrap_or(0)));
         page.gauges_of(name, help, unit, &["destination"], values)

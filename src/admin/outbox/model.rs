@@ -1,13 +1,11 @@
 //! The answers. `openapi.json` describes each field; `tests/tidy/openapi.rs` compares the two. Texts may be as peers wrote them: whoever shows them
 //! escapes them.
 
-use std::time::SystemTime;
-
 use serde::{Deserialize, Serialize};
 use tidegate_actors::{DestinationPhase, DestinationState};
 use tidegate_catalogue::{DeliveryRow, DeliveryState, DestinationRow, StudyDelivery, Sums};
 
-use crate::admin::time::{rfc3339, unix_ms};
+use crate::admin::time::{at, rfc3339};
 
 /// The destinations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,7 +147,7 @@ pub(crate) struct StudyProgress {
 }
 
 /// A number of rows.
-fn count(number: i64) -> u64 {
+pub(in crate::admin) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
@@ -186,7 +184,6 @@ impl From<DestinationRow> for Destination {
 
 impl From<DestinationState> for Doing {
     fn from(state: DestinationState) -> Self {
-        let at = |at: SystemTime| rfc3339(i64::try_from(unix_ms(at)).unwrap_or(i64::MAX));
         let phase = state.phase.name().to_owned();
         let (down_since, next_probe, why) = match state.phase {
             DestinationPhase::Down { since, why, next_probe } => (Some(at(since)), Some(at(next_probe)), Some(why)),

@@ -1,12 +1,13 @@
 //! The metrics of completeness and events. Without the catalogue they have no samples.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tidegate_actors::{Observer, SinkPhase};
 use tidegate_catalogue::SinkRow;
 
 use crate::admin::page::{Page, SECONDS};
+use crate::admin::time::unix_ms;
 
 pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt::Result {
     let completed = observer.completed();
@@ -17,7 +18,7 @@ pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt
     let help = "By how much the completion was late that was most, since the start";
     page.gauge_if("completion_latest", help, SECONDS, latest)?;
     let rows = observer.event_queues();
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let now_ms = unix_ms(SystemTime::now()).cast_signed();
     let mut gauges = |name: &str, help: &str, unit, value: &dyn Fn(&SinkRow) -> i64| {
         let values = rows.iter().map(|row| ([row.name.as_str()], u64::try_from(value(row)).unwrap_or(0)));
         page.gauges_of(name, help, unit, &["sink"], values)

@@ -1,12 +1,11 @@
 //! The answers. `openapi.json` describes each field.
 
-use std::time::SystemTime;
-
 use serde::{Deserialize, Serialize};
 use tidegate_actors::SinkState;
 use tidegate_catalogue::{EventRow, PastEvent, SinkRow};
 
-use crate::admin::time::{rfc3339, unix_ms};
+use crate::admin::outbox::model::count;
+use crate::admin::time::{at, rfc3339};
 
 /// Events of a page that is asked for without a number.
 pub(crate) const DEFAULT_LIMIT: u32 = 50;
@@ -135,10 +134,6 @@ pub(crate) struct EventsChanged {
     pub(crate) is_done: bool,
 }
 
-fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
 impl From<SinkRow> for Sink {
     fn from(row: SinkRow) -> Self {
         Self {
@@ -159,7 +154,6 @@ impl From<SinkRow> for Sink {
 
 impl Sink {
     pub(super) fn doing(self, state: SinkState) -> Self {
-        let at = |at: SystemTime| rfc3339(i64::try_from(unix_ms(at)).unwrap_or(i64::MAX));
         let (last_error_at, last_error) = state.last_error.unzip();
         Self {
             peer: Some(state.peer),
@@ -178,7 +172,7 @@ impl From<EventRow> for OwedEventLine {
             event: row.event.event,
             sink: row.sink,
             kind: row.event.kind.name().to_owned(),
-            study_instance_uid: row.event.subject,
+            study_instance_uid: row.event.study.uid,
             time: rfc3339(row.event.at_ms),
             is_dead: row.is_dead,
             attempts: row.event.attempts,

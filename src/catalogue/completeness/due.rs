@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, Result, params};
 
-use super::{Following, Quiet, Wholeness, set};
+use super::set::ContentSet;
+use super::table::{SERIES, STUDIES, Table};
+use super::{Following, Quiet, Wholeness};
 use crate::events::{EventKind, outbox, outbox::Outbox};
 
 /// What a call of [`Catalogue::complete`](crate::Catalogue::complete) has done.
@@ -49,25 +51,28 @@ pub(crate) fn complete(
     let left = most.saturating_sub(u32::try_from(series.len()).unwrap_or(most));
     let studies = due(db, of_studies, now_ms, left)?;
     done.has_more = series.len() + studies.len() >= most as usize;
-    for due in series {
+    let mut pass = |table: &Table, due: &Due, tell: Tell| -> Result<u64> {
         if is_busy(&due.study_uid) {
-            db.prepare_cached("UPDATE series SET due_ms = NULL, is_held = 1 WHERE id = ?1")?.execute([due.id])?;
+            db.prepare_cached(table.hold)?.execute([due.id])?;
             done.held += 1;
-        } else {
-            complete_series(db, outbox, &due, now_ms)?;
-            (done.series, done.late_ms) = (done.series + 1, done.late_ms.max(now_ms - due.due_ms));
+            return Ok(0);
         }
+        let set = (table.set_of)(db, due.id)?;
+        let row =
+            params![due.id, Wholeness::Complete.number(), now_ms, set.instances, set.bytes, set.digest.to_be_bytes()];
+        db.prepare_cached(table.complete)?.execute(row)?;
+        tell(db, outbox, due, &set, now_ms)?;
+        done.late_ms = done.late_ms.max(now_ms - due.due_ms);
+        Ok(1)
+    };
+    let (mut series_done, mut studies_done) = (0, 0);
+    for due in &series {
+        series_done += pass(&SERIES, due, tell_series)?;
     }
-    for due in studies {
-        if is_busy(&due.study_uid) {
-            db.prepare_cached("UPDATE study SET due_ms = NULL, is_held = 1 WHERE id = ?1")?.execute([due.id])?;
-            done.held += 1;
-        } else {
-            complete_study(db, outbox, &due, now_ms)?;
-            (done.studies, done.late_ms) = (done.studies + 1, done.late_ms.max(now_ms - due.due_ms));
-        }
+    for due in &studies {
+        studies_done += pass(&STUDIES, due, tell_study)?;
     }
-    Ok(done)
+    Ok(Completed { series: series_done, studies: studies_done, ..done })
 }
 
 fn due(db: &Connection, sql: &str, now_ms: i64, limit: u32) -> Result<Vec<Due>> {
@@ -78,14 +83,10 @@ fn due(db: &Connection, sql: &str, now_ms: i64, limit: u32) -> Result<Vec<Due>> 
     due.collect()
 }
 
-fn complete_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: i64) -> Result<()> {
-    let set = set::of_series(db, due.id)?;
-    let sql =
-        "UPDATE series SET state = ?2, due_ms = NULL, is_held = 0, told = told + 1, told_ms = ?3, told_instances = ?4,
-        told_bytes = ?5, told_digest = ?6 WHERE id = ?1";
-    let digest = set.digest.to_be_bytes();
-    let row = params![due.id, Wholeness::Complete.number(), now_ms, set.instances, set.bytes, digest];
-    db.prepare_cached(sql)?.execute(row)?;
+/// Tells whoever wants to know of a study or series that is complete now.
+type Tell = fn(&Connection, &mut Outbox<'_>, &Due, &ContentSet, i64) -> Result<()>;
+
+fn tell_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, set: &ContentSet, now_ms: i64) -> Result<()> {
     if !outbox.wants(EventKind::SeriesComplete) {
         return Ok(());
     }
@@ -96,14 +97,7 @@ fn complete_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: 
     outbox.emit(EventKind::SeriesComplete, due.study, &due.study_uid, now_ms, &data)
 }
 
-fn complete_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, now_ms: i64) -> Result<()> {
-    let set = set::of_study(db, due.id)?;
-    let sql =
-        "UPDATE study SET state = ?2, due_ms = NULL, is_held = 0, told = told + 1, told_ms = ?3, told_instances = ?4,
-        told_bytes = ?5, told_digest = ?6 WHERE id = ?1";
-    let digest = set.digest.to_be_bytes();
-    let row = params![due.id, Wholeness::Complete.number(), now_ms, set.instances, set.bytes, digest];
-    db.prepare_cached(sql)?.execute(row)?;
+fn tell_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, set: &ContentSet, now_ms: i64) -> Result<()> {
     if outbox.wants(EventKind::StudyComplete) {
         let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
             'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),

@@ -7,6 +7,7 @@
 pub(crate) mod due;
 pub(crate) mod news;
 pub(crate) mod set;
+mod table;
 
 use std::collections::HashMap;
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::{Following, Wholeness, set};
+use super::table::{SERIES, STUDIES, Table};
+use super::{Following, Wholeness};
 use crate::events::EventKind;
 use crate::events::outbox::{self, Outbox};
 use crate::record::{Record, Reports, digest};
@@ -114,24 +115,6 @@ impl News {
         Ok(reopened)
     }
 }
-
-/// The statements for one of the two tables.
-struct Table {
-    look: &'static str,
-    open: &'static str,
-    set_of: fn(&Connection, i64) -> Result<set::ContentSet>,
-}
-
-const STUDIES: Table = Table {
-    look: "SELECT state, told_digest FROM study WHERE id = ?1",
-    open: "UPDATE study SET state = ?2, due_ms = max(ifnull(due_ms, ?3), ?3), is_held = 0 WHERE id = ?1",
-    set_of: set::of_study,
-};
-const SERIES: Table = Table {
-    look: "SELECT state, told_digest FROM series WHERE id = ?1",
-    open: "UPDATE series SET state = ?2, due_ms = max(ifnull(due_ms, ?3), ?3), is_held = 0 WHERE id = ?1",
-    set_of: set::of_series,
-};
 
 /// Whether it was complete, and is not any more. A file that came back or was moved is nothing new.
 fn open(db: &Connection, table: &Table, id: i64, arrival: Arrival) -> Result<bool> {

@@ -19,6 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rusqlite::Row;
 use tidegate_database::PackedUid;
 
 /// Why a delivery is dead whose file is not there any more.
@@ -185,6 +186,20 @@ pub struct Sums {
     pub dead: i64,
     /// Ones that were made.
     pub delivered: i64,
+}
+
+impl Sums {
+    /// Of the columns waiting, waiting_bytes, retrying, dead, delivered and sent, from that one on.
+    pub(crate) fn read(row: &Row<'_>, from: usize) -> rusqlite::Result<Self> {
+        Ok(Self {
+            waiting: row.get(from)?,
+            waiting_bytes: row.get(from + 1)?,
+            retrying: row.get(from + 2)?,
+            dead: row.get(from + 3)?,
+            delivered: row.get(from + 4)?,
+            sent: row.get(from + 5)?,
+        })
+    }
 }
 
 /// What an attempt has come to.

@@ -9,6 +9,7 @@ pub(crate) mod notes;
 pub(crate) mod outbox;
 
 use crate::delivery::Generation;
+use crate::record::StudyValues;
 
 /// What an event tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,8 +97,6 @@ pub struct OwedEvent {
     pub event: i64,
     /// What it tells.
     pub kind: EventKind,
-    /// Study Instance UID.
-    pub subject: String,
     /// When it came about, in milliseconds since 1970.
     pub at_ms: i64,
     /// A JSON object.
@@ -106,25 +105,8 @@ pub struct OwedEvent {
     pub owed_ms: i64,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// The patient of the study.
-    pub patient: EventPatient,
-}
-
-/// What the catalogue keeps of the patient of a study.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventPatient {
-    /// (0010,0020)
-    pub patient_id: Option<String>,
-    /// (0010,0010)
-    pub patient_name: Option<String>,
-    /// (0010,0030)
-    pub patient_birth_date: Option<String>,
-    /// (0008,0050)
-    pub accession_number: Option<String>,
-    /// (0008,0020)
-    pub study_date: Option<String>,
-    /// (0008,1030)
-    pub description: Option<String>,
+    /// The study that it is about, as the catalogue knows it now.
+    pub study: StudyValues,
 }
 
 /// The outcome of an attempt to publish.

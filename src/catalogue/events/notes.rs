@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
-use super::{EventChange, EventNote, EventOutcome};
+use super::{EventChange, EventNote, EventOutcome, outbox};
 
 /// Enters the outcome for one event. False: it is not owed any more.
 pub(crate) fn enter(db: &Connection, note: &EventNote) -> Result<bool> {
@@ -62,10 +62,9 @@ pub(crate) fn change(
     (is_dead, event): (bool, Option<i64>),
     after: i64,
 ) -> Result<(u64, Option<i64>)> {
+    let now_ms = outbox::now_ms(db)?;
     if change == EventChange::Retry {
-        let sql =
-            "UPDATE sink SET gone_ms = NULL, asked_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) WHERE id = ?1";
-        db.prepare_cached(sql)?.execute([sink])?;
+        db.prepare_cached("UPDATE sink SET gone_ms = NULL, asked_ms = ?2 WHERE id = ?1")?.execute((sink, now_ms))?;
     }
     let sql = "SELECT event, study, state FROM owed_event WHERE sink = ?1 AND event > ?2 AND (?3 = 0 OR state = 1)
         AND (?4 IS NULL OR event = ?4) ORDER BY event LIMIT ?5";
@@ -82,9 +81,8 @@ pub(crate) fn change(
             }
             (EventChange::Retry, true) => {
                 // An operator wants it sent behind what is waiting now only if that is later: it is the order of the study again.
-                let sql = "UPDATE owed_event SET state = 0, attempts = 0, owed_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-                    WHERE sink = ?1 AND event = ?2";
-                db.prepare_cached(sql)?.execute((sink, event))?;
+                let sql = "UPDATE owed_event SET state = 0, attempts = 0, owed_ms = ?3 WHERE sink = ?1 AND event = ?2";
+                db.prepare_cached(sql)?.execute((sink, event, now_ms))?;
                 (1, -1)
             }
             (EventChange::Retry, false) => {

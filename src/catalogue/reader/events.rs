@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, params};
 use tidegate_database::Error;
 
 use super::Reader;
-use crate::events::{EventKind, EventPatient, OwedEvent, SinkRow};
+use crate::events::{EventKind, OwedEvent, SinkRow};
+use crate::record::StudyValues;
 
 const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published, asked_ms,
         (SELECT min(due_ms) FROM owed_event WHERE owed_event.sink = sink.id AND due_ms IS NOT NULL),
@@ -15,7 +16,7 @@ const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published, asked_m
 macro_rules! owed {
     ($rest:literal) => {
         concat!(
-            "SELECT o.sink, o.event, kind, subject, at_ms, data, o.owed_ms, o.attempts, patient_id, patient_name, patient_birth_date,
+            "SELECT o.sink, o.event, kind, at_ms, data, o.owed_ms, o.attempts, study.uid, patient_id, patient_name, patient_birth_date,
                 accession_number, study_date, description, o.state, o.due_ms, o.last_ms, o.why
             FROM owed_event AS o CROSS JOIN event ON event.id = o.event CROSS JOIN study ON study.id = event.study ",
             $rest
@@ -87,19 +88,11 @@ fn owed(row: &Row<'_>) -> Result<OwedEvent> {
         sink: row.get(0)?,
         event: row.get(1)?,
         kind: kind(row, 2)?,
-        subject: row.get(3)?,
-        at_ms: row.get(4)?,
-        data: row.get(5)?,
-        owed_ms: row.get(6)?,
-        attempts: row.get(7)?,
-        patient: EventPatient {
-            patient_id: row.get(8)?,
-            patient_name: row.get(9)?,
-            patient_birth_date: row.get(10)?,
-            accession_number: row.get(11)?,
-            study_date: row.get(12)?,
-            description: row.get(13)?,
-        },
+        at_ms: row.get(3)?,
+        data: row.get(4)?,
+        owed_ms: row.get(5)?,
+        attempts: row.get(6)?,
+        study: StudyValues::read(row, 7)?,
     })
 }
 

@@ -67,8 +67,9 @@ impl Reader {
             WHERE study.uid = ?1 ORDER BY name";
         self.file.ask(|db| {
             let mut statement = db.prepare_cached(sql)?;
-            let rows = statement
-                .query_map([study_uid], |row| Ok(StudyDelivery { destination: row.get(6)?, sums: sums(row)? }))?;
+            let rows = statement.query_map([study_uid], |row| {
+                Ok(StudyDelivery { destination: row.get(6)?, sums: Sums::read(row, 0)? })
+            })?;
             rows.collect()
         })
     }
@@ -80,7 +81,7 @@ pub(super) fn of_study(db: &Connection, study: i64) -> Result<Option<Sums>> {
         "SELECT ifnull(sum(waiting), 0), ifnull(sum(waiting_bytes), 0), ifnull(sum(retrying), 0), ifnull(sum(dead), 0),
             ifnull(sum(delivered), 0), ifnull(sum(sent), 0), count(*)
         FROM study_destination WHERE study = ?1";
-    db.prepare_cached(sql)?.query_row([study], |row| Ok((row.get::<_, i64>(6)? > 0).then_some(sums(row)?)))
+    db.prepare_cached(sql)?.query_row([study], |row| Ok((row.get::<_, i64>(6)? > 0).then_some(Sums::read(row, 0)?)))
 }
 
 /// A file of an instance on its way to each destination that is owed it, has had it, or for which it was dropped, by name.
@@ -114,15 +115,4 @@ fn read(row: &Row<'_>) -> Result<InstanceDelivery> {
         None => InstanceProgress::Delivered { at_ms },
     };
     Ok(InstanceDelivery { destination: row.get(0)?, progress, status, why: row.get(7)? })
-}
-
-fn sums(row: &Row<'_>) -> Result<Sums> {
-    Ok(Sums {
-        waiting: row.get(0)?,
-        waiting_bytes: row.get(1)?,
-        retrying: row.get(2)?,
-        dead: row.get(3)?,
-        delivered: row.get(4)?,
-        sent: row.get(5)?,
-    })
 }

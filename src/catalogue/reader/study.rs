@@ -170,15 +170,7 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
     let deliveries = progress::of_study(db, id)?;
     db.prepare_cached(sql)?.query_row([id], |row| {
         Ok(StudyRow {
-            values: StudyValues {
-                uid: row.get(0)?,
-                patient_id: row.get(1)?,
-                patient_name: row.get(2)?,
-                patient_birth_date: row.get(3)?,
-                accession_number: row.get(4)?,
-                study_date: row.get(5)?,
-                description: row.get(6)?,
-            },
+            values: StudyValues::read(row, 0)?,
             first_ms: row.get(7)?,
             last_ms: row.get(8)?,
             wholeness: Wholeness::of(row.get(9)?),

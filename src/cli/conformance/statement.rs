@@ -359,6 +359,8 @@ const COMMITMENT_SYNTAXES: &str = "Implicit VR Little Endian, Explicit VR Little
 
 fn initiator(subject: &Subject<'_>) -> String {
     let reports = commitment::initiator(subject);
-    delivery::initiator(subject)
-        .map_or(reports.clone(), |deliveries| format!("{deliveries}; for reports of commitment {reports}"))
+    match delivery::initiator(subject) {
+        Some(deliveries) => format!("{deliveries}; for reports of commitment {reports}"),
+        None => reports,
+    }
 }

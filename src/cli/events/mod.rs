@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 use super::catalogue::source;
+use super::outbox::so_far;
 use super::output::{self, show};
 use super::reach::Reach;
 use super::source::refuse;
@@ -208,7 +209,6 @@ fn order(reach: Reach, action: &str, choice: ChoiceArgs, json: bool) -> Result<E
     let order = EventOrder { action: action.to_owned(), event, dead, all };
     let changed = reach.client()?.order_events(sink, order).map_err(|error| refuse(&error))?;
     Ok(show(json, &changed, |changed: &EventsChanged, _| {
-        let more = if changed.is_done { "" } else { " so far; the node continues" };
-        format!("{}: {} events changed{more}\n", safe(&changed.sink), changed.changed)
+        format!("{}: {} events changed{}\n", safe(&changed.sink), changed.changed, so_far(changed.is_done))
     }))
 }

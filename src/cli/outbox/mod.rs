@@ -6,6 +6,7 @@ mod text;
 
 #[cfg(test)]
 pub(super) use tests::widest;
+pub(super) use text::so_far;
 
 use clap::{Args, Subcommand};
 

@@ -106,8 +106,13 @@ fn failure(row: &Delivery) -> Option<String> {
 
 /// What an order has done.
 pub(super) fn changed(changed: &OutboxChanged, _: usize) -> String {
-    let more = if changed.is_done { "" } else { " so far; the node continues" };
-    format!("{} changed{more}\n", count(changed.changed, "delivery").replace("deliverys", "deliveries"))
+    let deliveries = count(changed.changed, "delivery").replace("deliverys", "deliveries");
+    format!("{deliveries} changed{}\n", so_far(changed.is_done))
+}
+
+/// What follows the number of an order that the node carries out in steps.
+pub(in crate::cli) fn so_far(is_done: bool) -> &'static str {
+    if is_done { "" } else { " so far; the node continues" }
 }
 
 /// A time, without seconds.

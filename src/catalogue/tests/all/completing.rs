@@ -264,12 +264,12 @@ fn events_of_a_study_are_sent_in_their_order_and_one_that_fails_delays_no_other_
     fixture.catalogue.enter(&[record(1, 1, 1), record(2, 1, 1)]).unwrap();
     fixture.complete(10_000_000);
     let subjects = |fixture: &Fixture, at| -> Vec<(String, EventKind)> {
-        fixture.due(at).into_iter().map(|event| (event.subject, event.kind)).collect()
+        fixture.due(at).into_iter().map(|event| (event.study.uid, event.kind)).collect()
     };
     let [one, two] = ["1.2.1".to_owned(), "1.2.2".to_owned()];
     assert_eq!(subjects(&fixture, 0), [(one.clone(), SeriesComplete), (two.clone(), SeriesComplete)]);
     let due = fixture.due(0);
-    assert_eq!(due[0].patient.patient_name.as_deref(), Some("Doe1^Jane"));
+    assert_eq!(due[0].study.patient_name.as_deref(), Some("Doe1^Jane"));
     fixture.note_event(&due[0], EventOutcome::Retry { due_ms: 500, why: "503".to_owned() });
     fixture.note_event(&due[1], EventOutcome::Published);
     fixture.note_event(&due[1], EventOutcome::Published);
