@@ -80,7 +80,7 @@ pub enum Error {
         known: i64,
     },
     /// An older Tidegate made it, and only a writer changes that.
-    #[error("the {} {} has schema version {found}, and this program reads {known}", design.words.name, path.display())]
+    #[error("the {} {} {}", design.words.name, path.display(), of_version(*found, *known))]
     Older {
         /// What it should be.
         design: &'static Design,
@@ -159,6 +159,13 @@ fn named(root: &Option<PathBuf>) -> String {
 
 fn for_root(root: &Option<PathBuf>) -> String {
     root.as_ref().map(|root| format!(", for the storage root {}", root.display())).unwrap_or_default()
+}
+
+fn of_version(found: i64, known: i64) -> String {
+    match found {
+        0 => "is empty".to_owned(),
+        found => format!("has schema version {found}, and this program reads {known}"),
+    }
 }
 
 impl Error {

@@ -87,10 +87,11 @@ impl Design {
 
     /// The version of the schema of an open file; 0 of an empty one.
     fn version_of(&'static self, connection: &Connection, path: &Path) -> Result<i64, Error> {
-        let failed = self.sqlite(path);
-        let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(&failed);
-        let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
-        let tables = number("SELECT count(*) FROM sqlite_schema")?;
+        // One statement sees one state of the file: a node may be making it.
+        let header = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+            FROM pragma_application_id, pragma_user_version";
+        let read = connection.query_row(header, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let (application, version, tables): (i64, i64, i64) = read.map_err(self.sqlite(path))?;
         if application == self.application_id && version > self.version() {
             return Err(Error::Newer { design: self, path: path.to_owned(), found: version, known: self.version() });
         }

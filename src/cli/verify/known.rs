@@ -20,15 +20,18 @@ pub(super) struct Catalogued {
 }
 
 impl Catalogued {
-    /// The catalogue of `root`. `None`: there is none.
+    /// The catalogue of `root`. `None`: there is none, or its node has not begun it.
     ///
     /// # Errors
     /// If it cannot be read, or is that of another root.
     pub(super) fn open(root: &Path, settings: Option<&CatalogueSettings>) -> Result<Option<Self>, String> {
         let Some(settings) = settings.filter(|settings| settings.path.exists()) else { return Ok(None) };
         let failed = |error: Error| format!("the catalogue is not used: {error}: {}", error.advice());
-        let reader = reader(root, settings).map_err(failed)?;
-        Ok(Some(Self { reader: Mutex::new(reader), failure: Mutex::default() }))
+        match reader(root, settings) {
+            Ok(reader) => Ok(Some(Self { reader: Mutex::new(reader), failure: Mutex::default() })),
+            Err(Error::Older { found: 0, .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// What is known of the file at `path`.

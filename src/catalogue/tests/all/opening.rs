@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -124,4 +125,26 @@ fn brought_up_to_date(version: i64, made: &str) {
     let names: i64 =
         Connection::open(&path).unwrap().query_row("SELECT count(*) FROM study_name", [], |row| row.get(0)).unwrap();
     assert_eq!(names, 0);
+}
+
+/// A reader that looks while a node makes the file sees none of it, or all.
+#[test]
+fn a_file_that_is_being_made_is_empty_until_it_is_whole() {
+    let directory = directory();
+    for number in 0..30 {
+        let path = directory.path().join(format!("{number}.db"));
+        let made = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                while !made.load(Ordering::Relaxed) {
+                    let Err(error) = Reader::open(&path) else { continue };
+                    let is_missing = matches!(error, Error::Io { .. });
+                    assert!(is_missing || matches!(error, Error::Older { found: 0, .. }), "{error}");
+                }
+            });
+            drop(Catalogue::open(&path, true).unwrap());
+            made.store(true, Ordering::Relaxed);
+            reading.join().unwrap();
+        });
+    }
 }
