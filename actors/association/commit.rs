@@ -221,7 +221,7 @@ impl Connection {
                         self.commitment.awaiting = Some((ticket, Instant::now() + ANSWER_TIMEOUT));
                     }
                     Err(Unreadable) => {
-                        ticket.end(Ended::because("the record of commitment requests cannot be read"));
+                        ticket.end(Ended::hindered("the record of commitment requests cannot be read"));
                         self.session.abort(); // within a message, there is no other way
                         return Some(End::Stopping);
                     }
@@ -281,7 +281,7 @@ impl Connection {
     fn begin_report(&mut self, ticket: Ticket, begun: Result<Begun, String>) {
         let begun = match begun {
             Ok(begun) => begun,
-            Err(why) => return ticket.end(Ended::because(why)),
+            Err(why) => return ticket.end(Ended::hindered(why)),
         };
         let Some(encoding) = self.session.report_encoding() else { return };
         if self.session.begin_event_report(begun.event_type()).is_err() {

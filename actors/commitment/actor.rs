@@ -56,6 +56,13 @@ pub(crate) struct Env {
     pub(crate) is_measured: IsMeasured,
 }
 
+/// A peer that a call has not reached. What it asked before that is no reason to call it earlier, also if that is evaluated only now.
+pub(super) struct Away {
+    pub(super) failed_ms: i64,
+    /// When it is called again.
+    pub(super) until_ms: i64,
+}
+
 /// The child.
 pub(crate) struct CommitmentActor {
     pub(super) shared: Arc<Shared>,
@@ -80,6 +87,8 @@ pub(crate) struct CommitmentActor {
     pub(super) nowhere: HashSet<i64>,
     /// Peers that could not be reached.
     pub(super) probing: Probing,
+    /// By AE title: peers that a call has not reached.
+    pub(super) away: HashMap<String, Away>,
     /// Reports that begin when what is on its way through a writer is in the catalogue, and when that is.
     pub(super) held: VecDeque<(Instant, Task)>,
     /// Requests that wait for a destination, each with an instance that it has yet to get; when they are looked at next, from which on, and how many.
@@ -127,6 +136,7 @@ impl CommitmentActor {
             awaited_left: 0,
             deliveries: catalogue.deliveries_changed(),
             probing: Probing::default(),
+            away: HashMap::new(),
             held: VecDeque::new(),
             catalogue,
             calls: VecDeque::new(),
@@ -290,7 +300,7 @@ impl CommitmentActor {
         let orders = std::mem::take(&mut self.shared.waiting.lock().orders);
         let are_there = !orders.is_empty();
         if are_there {
-            self.shared.waiting.lock().away.clear();
+            self.away.clear();
         }
         for order in orders {
             self.forget(order.request);
@@ -359,7 +369,7 @@ impl CommitmentActor {
 
     /// What waits for the peer, from this address if one is named, is due.
     fn hasten(&mut self, ae_title: &str, address: Option<&str>) {
-        self.shared.waiting.lock().away.remove(ae_title);
+        self.away.remove(ae_title);
         self.record.attempt(|requests| requests.hasten(ae_title, address, clock_ms()));
     }
 

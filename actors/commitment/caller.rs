@@ -40,6 +40,8 @@ pub(super) struct Order {
     pub(super) peer: PeerSettings,
     /// The AE title by which the peer has called this node.
     pub(super) calling_as: String,
+    /// The catalogue may lack something of it.
+    pub(super) is_doubtful: bool,
 }
 
 /// What a call uses of the node.
@@ -100,12 +102,16 @@ async fn report(order: &Order, env: &CallerEnv, holder: &Holder) -> Result<Ended
             }
         }
     };
-    let _lease = timeout_at(deadline, lease).await.map_err(|_| Ended::because("memory.budget is exhausted"))?;
+    let _lease = timeout_at(deadline, lease).await.map_err(|_| Ended::hindered("memory.budget is exhausted"))?;
+    // The peer is not called for nothing.
+    if order.is_doubtful {
+        order.ticket.begin().await.map_err(Ended::hindered)?;
+    }
     let (stream, _assignment) = connect(order, env, holder, deadline).await?;
     let mut call = Call::new(stream, proposal(order))?;
     let context = establish(&mut call).await?;
     // Of this moment, and not of that before the peer could be reached.
-    let begun = order.ticket.begin().await.map_err(Ended::because)?;
+    let begun = order.ticket.begin().await.map_err(Ended::hindered)?;
     let ended = send_report(&mut call, &order.ticket, begun, context, &order.calling_as).await?;
     call.release().await;
     Ok(ended)
@@ -125,7 +131,7 @@ async fn connect(
     let stream = CallStream::connect(&address_of(peer), tls.filter(|_| peer.is_tls), deadline).await?;
     let port = if peer.is_tls { Port::Tls } else { Port::Plain };
     let assigned = env.threads.assign(holder.id(), env.thread, port, stream.socket());
-    let assignment = assigned.map_err(|error| Ended::because(format!("no descriptor is left: {error}")))?;
+    let assignment = assigned.map_err(|error| Ended::hindered(format!("no descriptor is left: {error}")))?;
     Ok((stream, assignment))
 }
 
@@ -182,7 +188,7 @@ async fn send_report(
             Ok(None) => break,
             Err(_) => {
                 call.abort().await;
-                return Err(Ended::because("the record of commitment requests cannot be read"));
+                return Err(Ended::hindered("the record of commitment requests cannot be read"));
             }
         }
     }

@@ -40,7 +40,8 @@ impl CommitmentActor {
                 let mut sending = sending(request, None);
                 sending.call = Some(super::routes::call_of(request, &peer));
                 let ticket = self.shared.ticket(request.id, &request.asked.transaction_uid, sending);
-                self.calls.push_back(CallOrder { ticket, peer, calling_as: request.asked.called.clone() });
+                let (calling_as, is_doubtful) = (request.asked.called.clone(), !self.is_catalogue_current());
+                self.calls.push_back(CallOrder { ticket, peer, calling_as, is_doubtful });
             }
         }
     }

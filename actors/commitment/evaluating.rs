@@ -146,7 +146,7 @@ impl CommitmentActor {
         Stepped::More
     }
 
-    fn is_catalogue_current(&self) -> bool {
+    pub(super) fn is_catalogue_current(&self) -> bool {
         self.catalogue.state().condition == Condition::Current
     }
 
@@ -229,6 +229,20 @@ impl CommitmentActor {
             self.concluded.retain(|_, (at, _)| at.elapsed() < FRESH);
             self.concluded.insert(id, (Instant::now(), summary.clone()));
             self.note_summary(id, summary);
+            self.defer_if_away(id);
+        }
+    }
+
+    /// A report that needs a call is not due at once if a call has failed since it was asked for.
+    fn defer_if_away(&mut self, id: i64) {
+        if self.away.is_empty() {
+            return;
+        }
+        let Some(request) = self.record.attempt(|requests| requests.request(id)).flatten() else { return };
+        let away = self.away.get(&request.asked.peer.calling).filter(|away| request.received_ms <= away.failed_ms);
+        let has_line = self.shared.waiting.lock().lines.contains_key(&u64::from(request.asked.association));
+        if let Some(until_ms) = away.filter(|_| !has_line).map(|away| away.until_ms) {
+            self.record.attempt(|requests| requests.defer(id, until_ms));
         }
     }
 

@@ -1,15 +1,15 @@
 //! What becomes of reports: the record, the log, the audit and the figures learn of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tidegate_commitment::{Attempt, FIRST_WAIT, FailureReason, Peer, Request, Stands, Summary};
 use tracing::{error, info, warn};
 
-use super::actor::CommitmentActor;
+use super::actor::{Away, CommitmentActor};
 use super::figures::MAX_FAILURES;
 use super::record::time_of;
-use super::shared::{Away, Ended, Sending};
+use super::shared::{Ended, Sending};
 use super::state::{NO_WAY, ReportFailure};
 use crate::committed::clock_ms;
 use crate::gauges::audit::{AuditEvent, AuditPeer, CommitmentStep};
@@ -46,7 +46,7 @@ impl CommitmentActor {
             Some(Ended::Reported) => {
                 if is_call {
                     self.probing.end(&request.asked.peer.calling);
-                    self.shared.waiting.lock().away.remove(&request.asked.peer.calling);
+                    self.away.remove(&request.asked.peer.calling);
                 }
                 self.note_reported(&request, sending.summary.as_ref())
             }
@@ -61,9 +61,8 @@ impl CommitmentActor {
                 }
                 self.note_failed(&request, None, why, is_call)
             }
-            Some(Ended::Lost) if is_call => {
-                self.note_failed(&request, None, "the thread that called the peer ended", false)
-            }
+            Some(Ended::Hindered { why }) => self.note_hindered(&request, why),
+            Some(Ended::Lost) if is_call => self.note_hindered(&request, "the thread that called the peer ended"),
             // It is due again at once, by a call.
             Some(Ended::Lost) if has_address => Some(()),
             Some(Ended::Lost) => self.note_nowhere(&request),
@@ -128,30 +127,46 @@ impl CommitmentActor {
         }
         self.shared.figures.attempts_failed.increment();
         self.keep_failure(request, why);
-        let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
-        let status = status.map(|status| format!("{status:04X}"));
         match stands {
             Stands::GivenUp => self.note_given_up(request, why),
             Stands::Again { at_ms } => {
                 self.retrying.insert(request.id);
                 self.nowhere.remove(&request.id);
-                if let Some(unlogged) = self.worth_a_line(Topic::Amiss(Class::Refusal), "commitment_report", request) {
-                    let again_in_s = at_ms.saturating_sub(clock_ms()) / 1000;
-                    warn!(
-                        request = request.id,
-                        calling,
-                        peer,
-                        status,
-                        cause = why,
-                        again_in_s,
-                        unlogged,
-                        "commitment report failed, and is tried again"
-                    );
-                }
+                self.log_again(request, status, why, at_ms);
             }
             Stands::Reported | Stands::Unknown => {}
         }
         Some(())
+    }
+
+    /// This node could not report, which says nothing of the peer.
+    fn note_hindered(&mut self, request: &Request, why: &str) -> Option<()> {
+        let attempt = Attempt::Hindered { why };
+        match self.record.attempt(|requests| requests.record_attempt(request.id, attempt, clock_ms()))? {
+            Stands::GivenUp => self.note_given_up(request, why),
+            Stands::Again { at_ms } => self.log_again(request, None, why, at_ms),
+            Stands::Reported | Stands::Unknown => {}
+        }
+        Some(())
+    }
+
+    fn log_again(&self, request: &Request, status: Option<u16>, why: &str, at_ms: i64) {
+        let Some(unlogged) = self.worth_a_line(Topic::Amiss(Class::Refusal), "commitment_report", request) else {
+            return;
+        };
+        let (calling, peer) = (&*request.asked.peer.calling, &*request.asked.peer.address);
+        let status = status.map(|status| format!("{status:04X}"));
+        let again_in_s = at_ms.saturating_sub(clock_ms()) / 1000;
+        warn!(
+            request = request.id,
+            calling,
+            peer,
+            status,
+            cause = why,
+            again_in_s,
+            unlogged,
+            "commitment report failed, and is tried again"
+        );
     }
 
     /// The other requests of the peer wait as this one does: with each that was tried for itself, a peer that does not answer would hold a call.
@@ -163,12 +178,8 @@ impl CommitmentActor {
             Stands::Reported | Stands::Unknown => return,
         };
         let now_ms = clock_ms();
-        let until = Instant::now() + Duration::from_millis(at_ms.saturating_sub(now_ms).max(0).unsigned_abs());
-        let lines: Vec<u64> = {
-            let mut waiting = self.shared.waiting.lock();
-            waiting.away.insert(request.asked.peer.calling.clone(), Away { failed_ms: now_ms, until });
-            waiting.lines.keys().copied().collect()
-        };
+        self.away.insert(request.asked.peer.calling.clone(), Away { failed_ms: now_ms, until_ms: at_ms });
+        let lines: Vec<u64> = self.shared.waiting.lock().lines.keys().copied().collect();
         let has_line = |other: &Request| lines.contains(&u64::from(other.asked.association));
         let given_up = self.record.attempt(|requests| requests.postpone(request, at_ms, why, now_ms, has_line));
         for request in given_up.unwrap_or_default() {

@@ -65,11 +65,6 @@ pub(super) fn route(request: &Request, waiting: &mut Waiting, settings: &Commitm
 }
 
 fn by_call(request: &Request, waiting: &Waiting, peer: &PeerSettings) -> Route {
-    let away = waiting.away.get(&request.asked.peer.calling).filter(|away| request.received_ms <= away.failed_ms);
-    let left = away.map(|away| away.until.saturating_duration_since(Instant::now()));
-    if left.is_some_and(|left| !left.is_zero()) {
-        return Route::Later(left);
-    }
     let (calls, retries) = waiting.calls();
     let address = address_of(peer).to_string();
     // One that has ended counts until its outcome is noted: if it has failed, this request waits with it.

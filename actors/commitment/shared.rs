@@ -94,6 +94,11 @@ pub(crate) enum Ended {
         /// Why.
         why: String,
     },
+    /// This node could not make it at the moment.
+    Hindered {
+        /// Why.
+        why: String,
+    },
     /// The association on which it was to be sent has ended.
     Lost,
     /// The node stops.
@@ -103,6 +108,10 @@ pub(crate) enum Ended {
 impl Ended {
     pub(crate) fn because(why: impl Into<String>) -> Self {
         Self::Failed { status: None, why: why.into() }
+    }
+
+    pub(crate) fn hindered(why: impl Into<String>) -> Self {
+        Self::Hindered { why: why.into() }
     }
 }
 
@@ -238,13 +247,6 @@ impl Drop for LineEnd {
     }
 }
 
-/// A peer that a call has not reached. What it asked before is not a reason to call it again so soon, also if that is evaluated only now.
-#[derive(Clone, Copy)]
-pub(super) struct Away {
-    pub(super) failed_ms: i64,
-    pub(super) until: Instant,
-}
-
 /// What waits for the child.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -261,8 +263,6 @@ pub(super) struct Waiting {
     pub(super) has_news: bool,
     /// Peers that have opened an association since the child looked.
     pub(super) arrived: Vec<Peer>,
-    /// AE titles of peers that a call has not reached.
-    pub(super) away: HashMap<String, Away>,
     /// Probes that have ended: AE titles, and whether the peer is back.
     pub(super) probed: Vec<(String, bool)>,
 }

@@ -41,5 +41,5 @@ pub use requests::{
     MAX_PENDING, MAX_PENDING_OF_ADDRESS, MAX_PENDING_OF_PEER, MAX_PENDING_REFERENCES, MAX_PENDING_REFERENCES_OF_PEER,
     MAX_REFERENCES, NotAccepted, Requests,
 };
-pub use schedule::{FIRST_WAIT, LONGEST_STEP, LONGEST_WAIT};
+pub use schedule::{FIRST_WAIT, HINDERED_WAIT, LONGEST_STEP, LONGEST_WAIT};
 pub use tidegate_database::{Error, NotAUid, PackedUid, Remedy};

@@ -8,7 +8,7 @@ use tidegate_database::Error;
 use crate::request::{FailureReason, Outcome, Request, State, Summary};
 use crate::requests::Requests;
 use crate::rows::{self, outcome_number, outcome_of, requests, weight};
-use crate::schedule::{LONGEST_WAIT, ms, tried_ms, wait_ms};
+use crate::schedule::{HINDERED_WAIT, LONGEST_WAIT, ms, tried_ms, wait_ms};
 
 /// Bytes that are kept of a comment.
 const MAX_COMMENT_BYTES: usize = 1024;
@@ -27,6 +27,11 @@ pub enum Attempt<'a> {
     },
     /// None can be made until the peer comes itself: see [`Requests::hasten`].
     Impossible {
+        /// Why, for people.
+        why: &'a str,
+    },
+    /// This node could not report at the moment, whatever the peer would have done. It is tried again after [`HINDERED_WAIT`].
+    Hindered {
         /// Why, for people.
         why: &'a str,
     },
@@ -143,6 +148,15 @@ impl Requests {
         })
     }
 
+    /// A request that is [`State::Evaluated`] is not due before then: its peer could not be reached.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn defer(&mut self, id: i64, until_ms: i64) -> Result<(), Error> {
+        let sql = "UPDATE request SET next_ms = ?2 WHERE id = ?1 AND state = 1 AND next_ms < ?2";
+        self.file.transact(|db| db.prepare_cached(sql)?.execute((id, until_ms))).map(drop)
+    }
+
     /// Notes an attempt to report a request that is [`State::Evaluated`].
     ///
     /// # Errors
@@ -154,14 +168,17 @@ impl Requests {
             if request.state != State::Evaluated {
                 return Ok(None);
             }
-            let attempts = request.attempts.saturating_add(u32::from(!matches!(attempt, Attempt::Impossible { .. })));
+            let attempts = request.attempts.saturating_add(u32::from(matches!(attempt, Attempt::Reported | Attempt::Failed { .. })));
             let tried_ms = tried_ms(request.tried_ms, counted_ms, now_ms);
             let (stands, status, why) = match attempt {
                 Attempt::Reported => (Stands::Reported, None, ""),
                 Attempt::Failed { status, why } if has_passed(retry_for, tried_ms) => (Stands::GivenUp, status, why),
-                Attempt::Impossible { why } if has_passed(retry_for, tried_ms) => (Stands::GivenUp, None, why),
+                Attempt::Impossible { why } | Attempt::Hindered { why } if has_passed(retry_for, tried_ms) => {
+                    (Stands::GivenUp, None, why)
+                }
                 Attempt::Failed { status, why } => (again(now_ms, wait_ms(id, attempts)), status, why),
                 Attempt::Impossible { why } => (again(now_ms, ms(LONGEST_WAIT)), None, why),
+                Attempt::Hindered { why } => (again(now_ms, ms(HINDERED_WAIT)), None, why),
             };
             let (state, next_ms, ended_ms) = match stands {
                 Stands::Again { at_ms } => (State::Evaluated, at_ms, None),

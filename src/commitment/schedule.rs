@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Between the first failed attempt and the second. It doubles with each attempt, give or take a tenth.
 pub const FIRST_WAIT: Duration = Duration::from_secs(30);
 
+/// Until a report is tried again that this node could not make.
+pub const HINDERED_WAIT: Duration = Duration::from_secs(5);
+
 /// The longest time between two attempts. A pending request never waits longer, also where the clock has been set back.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 

@@ -37,16 +37,13 @@ def rate(done: subprocess.Popen) -> tuple[float, float]:
 
 
 class Node:
-    def __init__(self, root: Path, destination: int | None, connections: int):
+    def __init__(self, root: Path, tables: str = ""):
         self.admin = peers.free_port()
         settings = {"admin__listen": f"127.0.0.1:{self.admin}", "log__level": "error"}
         command = [launch.program(), "run", "--listen", "127.0.0.1:0", "--storage", root]
-        if destination is not None:
+        if tables:
             configuration = root.with_suffix(".toml")
-            configuration.write_text(
-                '[delivery]\nto = ["archive"]\n[[destination]]\nname = "archive"\nkind = "dicom"\n'
-                f'address = "127.0.0.1:{destination}"\ncalled = "SINK"\nconnections = {connections}\n'
-            )
+            configuration.write_text(tables)
             command += ["--config", configuration]
         self.root = root
         self.process = subprocess.Popen(
@@ -56,14 +53,18 @@ class Node:
 
     def load(self, scenario: str, count: int) -> float:
         """How many a second are acknowledged."""
+        said = self.load_result(scenario, count)
+        return said["totals"]["acknowledged"] / said["elapsed_s"]
+
+    def load_result(self, scenario: str, count: int) -> dict:
+        """The result of the load test."""
         with tempfile.NamedTemporaryFile(suffix=".json") as result:
             load = [launch.program("LOADTEST_BIN"), "run", "--scenario", scenario, "--instances", str(count), "--called-ae", "TIDEGATE"]
             done = subprocess.run(
                 [*load, "--target", f"127.0.0.1:{self.port}", "--result", result.name], capture_output=True, text=True
             )
             assert done.returncode == 0, done.stdout + done.stderr
-            said = json.loads(Path(result.name).read_text())
-        return said["totals"]["acknowledged"] / said["elapsed_s"]
+            return json.loads(Path(result.name).read_text())
 
     def cpu_s(self) -> float:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
@@ -110,11 +111,15 @@ def main() -> None:
     count, connections = int(count), int(connections)
     for turn in range(ROUNDS):
         free = peers.free_port()
-        alone = Node(Path(tempfile.mkdtemp(dir=directory, prefix="alone-")), None, connections)
+        alone = Node(Path(tempfile.mkdtemp(dir=directory, prefix="alone-")))
         rate_alone = alone.load(scenario, count)
         resident_alone = alone.resident_mib()
         alone.stop()
-        node = Node(Path(tempfile.mkdtemp(dir=directory, prefix="owing-")), free, connections)
+        tables = (
+            '[delivery]\nto = ["archive"]\n[[destination]]\nname = "archive"\nkind = "dicom"\n'
+            f'address = "127.0.0.1:{free}"\ncalled = "SINK"\nconnections = {connections}\n'
+        )
+        node = Node(Path(tempfile.mkdtemp(dir=directory, prefix="owing-")), tables)
         rate_down = node.load(scenario, count)
         say(f"{turn}: {scenario}, destination down: {rate_down:.0f} instances/s, {rate_down / rate_alone:.3f} of alone; "
             f"resident {node.resident_mib():.0f} MiB, alone {resident_alone:.0f}")

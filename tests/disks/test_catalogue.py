@@ -43,6 +43,13 @@ def present(catalogue: Path) -> int | None:
         return None
 
 
+def told_beside(node: Node, command: str, expect: int) -> str:
+    """What a command says beside the node on stderr."""
+    done = subprocess.run([program(), command, "--storage", node.root], capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode == expect, done.stderr
+    return done.stderr
+
+
 def fill(path: Path) -> None:
     """Takes the rest of a filesystem."""
     with path.open("wb", buffering=0) as file:
@@ -67,6 +74,9 @@ def test_instances_are_stored_while_the_disk_of_the_catalogue_is_full(ground):
         told = eventually(lambda: health(node)["condition"] == "behind" and health(node))
         assert told and "no space is left" in told["reason"], health(node)
         assert store(node.port, ledger, Instance("2.25.99", 1)) == [0]
+        # What cannot be entered is owed to nobody yet, and nothing can be compared: both are said, and nobody waits for it.
+        assert "no space is left" in told_beside(node, "outbox", expect=1), "nothing is owed, and no more is known"
+        assert "no space is left" in told_beside(node, "reconcile", expect=1)
         (small / "ballast").unlink()
         small_size = run("mount", "-o", "remount,size=8m", small)
         assert eventually(lambda: present(catalogue) == len(sent) + 11), (present(catalogue), health(node), small_size)

@@ -104,9 +104,9 @@ class Sender(threading.Thread):
         if peer:
             peer.close()
 
-    def associate(self) -> socket.socket:
+    def associate(self, abstract_syntax: bytes = CT) -> socket.socket:
         peer = socket.create_connection(("127.0.0.1", self.port), timeout=60)
-        items = [wire.item(0x10, wire.APPLICATION_CONTEXT), wire.context(1, CT, EXPLICIT), wire.user_information()]
+        items = [wire.item(0x10, wire.APPLICATION_CONTEXT), wire.context(1, abstract_syntax, EXPLICIT), wire.user_information()]
         peer.sendall(wire.associate_rq(*items))
         if wire.read_pdu(peer)[0] != 2:
             raise ConnectionError("no association")

@@ -56,6 +56,7 @@ impl From<StudyRow> for Study {
             files: row.instances,
             bytes: row.bytes,
             gone: row.gone,
+            released: row.released,
             first_received: rfc3339(row.first_ms),
             last_received: rfc3339(row.last_ms),
             deliveries: row.deliveries.map(Into::into),

@@ -37,8 +37,10 @@ pub(crate) struct Study {
     /// Files that are there; each version of an instance is one.
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// Files that are not there any more.
+    /// Files that are not there any more, and that the node has not removed.
     pub(crate) gone: u64,
+    /// Files that the node has removed, since they were delivered.
+    pub(crate) released: u64,
     pub(crate) first_received: String,
     pub(crate) last_received: String,
     /// Its deliveries to all destinations together; absent if nothing of it was ever owed.
@@ -85,6 +87,7 @@ pub(crate) struct Series {
     pub(crate) versions: u64,
     pub(crate) bytes: u64,
     pub(crate) gone: u64,
+    pub(crate) released: u64,
     pub(crate) first_received: String,
     pub(crate) last_received: String,
     pub(crate) numbers: InstanceNumbers,
@@ -263,13 +266,15 @@ impl CatalogueState {
     pub(crate) fn caveat(&self) -> Option<String> {
         let files = self.work.as_ref().filter(|work| work.is_running).map_or(0, |work| work.files);
         let why = match self.condition {
-            CatalogueCondition::Current | CatalogueCondition::Unavailable => return None,
+            CatalogueCondition::Current => return None,
             CatalogueCondition::CatchingUp | CatalogueCondition::Rebuilding => {
                 format!("is being compared with the disk: {files} files so far")
             }
             CatalogueCondition::Behind => "is behind".to_owned(),
+            CatalogueCondition::Unavailable => "is unavailable".to_owned(),
         };
-        Some(format!("the catalogue {why}; what is missing here may be stored all the same"))
+        let reason = self.reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
+        Some(format!("the catalogue {why}{reason}; what is missing here may be stored all the same"))
     }
 }
 
@@ -311,6 +316,7 @@ impl From<SeriesRow> for Series {
             versions: row.versions,
             bytes: row.bytes,
             gone: row.gone,
+            released: row.released,
             first_received: rfc3339(row.first_ms),
             last_received: rfc3339(row.last_ms),
             numbers: row.numbers.into(),

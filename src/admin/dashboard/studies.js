@@ -180,6 +180,7 @@ function cells(study) {
   const sources = make("span", { title: study.calling_ae_titles.map(shown).join(", ") }, sender ? value(sender.trim()) : "–", ...(others.length ? [second(`and ${plural(others.length, "other")}`)] : []));
   const images = make("span", {}, make("span", { class: "count" }, count(study.files)), second(`${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`));
   if (study.gone) images.append(make("span", { class: "tag bad" }, `${count(study.gone)} gone`));
+  if (study.released) images.append(second(`${count(study.released)} released`));
   const { deliveries } = study;
   return [
     or("Study date", study.study_date, "date", date),

@@ -108,6 +108,7 @@ function seriesRow(series) {
   const images = make("span", {}, count(series.files));
   if (series.versions) images.append(second(`of them ${plural(series.versions, "version")}`));
   if (series.gone) images.append(make("span", { class: "tag bad" }, `${count(series.gone)} gone`));
+  if (series.released) images.append(second(`${count(series.released)} released`));
   return make("tr", {},
     cell("Series", series.number === null ? "–" : String(series.number), "n number"), cell("Modality", or(series.modality)),
     cell("Description", title, "wide lead"), cell("Files", images, "n"), cell("Size", bytes(series.bytes), "n"),

@@ -36,8 +36,10 @@ pub struct StudyRow {
     pub instances: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Files that are not there any more.
+    /// Files that are not there any more, and that the node has not removed.
     pub gone: u64,
+    /// Files that the node has removed, since they were delivered.
+    pub released: u64,
     /// When its first instance was received.
     pub first_ms: i64,
     /// When its last instance was received.
@@ -78,8 +80,10 @@ pub struct SeriesRow {
     pub versions: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Files that are not there any more.
+    /// Files that are not there any more, and that the node has not removed.
     pub gone: u64,
+    /// Files that the node has removed, since they were delivered.
+    pub released: u64,
     /// When its first instance was received.
     pub first_ms: i64,
     /// When its last instance was received.
@@ -93,7 +97,7 @@ pub struct SeriesRow {
 pub struct Numbers {
     /// The lowest and the highest.
     pub range: Option<(i64, i64)>,
-    /// How many between the known ones no instance has, nor had one whose file is gone.
+    /// How many between the known ones no instance has, nor had one whose file is gone or released.
     pub missing: u64,
     /// The first of them, as ranges with both ends.
     pub missing_ranges: Vec<(i64, i64)>,
@@ -165,6 +169,8 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
         texts.collect::<Result<Vec<String>>>()
     };
     let (modalities, calling_ae_titles) = (texts(modalities)?, texts(titles)?);
+    let released =
+        released(db, "series JOIN instance ON instance.series = series.id WHERE series.study = ?1", id, gone)?;
     let sql = "SELECT uid, patient_id, patient_name, patient_birth_date, accession_number, study_date, description, first_ms, last_ms, state, told_ms
         FROM study WHERE id = ?1";
     let deliveries = progress::of_study(db, id)?;
@@ -180,10 +186,20 @@ pub(super) fn summary(db: &Connection, id: i64) -> Result<StudyRow> {
             series,
             instances,
             bytes,
-            gone,
+            gone: gone.saturating_sub(released),
+            released,
             deliveries,
         })
     })
+}
+
+/// Of the files that are not there any more, those that the node has removed.
+fn released(db: &Connection, of: &str, id: i64, gone: u64) -> Result<u64> {
+    if gone == 0 {
+        return Ok(0);
+    }
+    let sql = format!("SELECT count(*) FROM {of} AND instance.state = 2");
+    db.prepare_cached(&sql)?.query_row([id], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
 fn series(db: &Connection, study: i64) -> Result<Vec<SeriesRow>> {
@@ -213,13 +229,15 @@ fn series(db: &Connection, study: i64) -> Result<Vec<SeriesRow>> {
         let sql = "SELECT count(DISTINCT uid) FROM instance WHERE series = ?1 AND state = 0";
         let distinct: i64 = db.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
         let versions = series.instances.saturating_sub(distinct.unsigned_abs());
-        Ok(SeriesRow { versions, numbers: numbers(db, id)?, ..series })
+        let released = released(db, "instance WHERE series = ?1", id, series.gone)?;
+        let gone = series.gone.saturating_sub(released);
+        Ok(SeriesRow { versions, gone, released, numbers: numbers(db, id)?, ..series })
     };
     rows.map(complete).collect()
 }
 
 fn numbers(db: &Connection, series: i64) -> Result<Numbers> {
-    let sql = "SELECT number, count(DISTINCT iif(state = 0, uid, NULL)), sum(state = 0) FROM instance WHERE series = ?1
+    let sql = "SELECT number, count(DISTINCT iif(state = 0, uid, NULL)), sum(state = 0), max(state = 2) FROM instance WHERE series = ?1
         GROUP BY number ORDER BY number";
     let (mut numbers, mut last) = (Numbers::default(), None);
     let mut statement = db.prepare_cached(sql)?;
@@ -227,7 +245,7 @@ fn numbers(db: &Connection, series: i64) -> Result<Numbers> {
     while let Some(row) = rows.next()? {
         let (number, instances): (Option<i64>, i64) = (row.get(0)?, row.get(1)?);
         match number {
-            Some(number) => numbers.next(number, instances, last.replace(number)),
+            Some(number) => numbers.next(number, instances.max(row.get(3)?), last.replace(number)),
             None => numbers.without = row.get::<_, i64>(2)?.unsigned_abs(),
         }
     }
@@ -235,7 +253,7 @@ fn numbers(db: &Connection, series: i64) -> Result<Numbers> {
 }
 
 impl Numbers {
-    /// Takes the next higher number that is known, which so many instances have whose files are there.
+    /// Takes the next higher number that is known, which so many instances have whose files are there, or one at least that was released.
     fn next(&mut self, number: i64, instances: i64, last: Option<i64>) {
         let last = last.unwrap_or(number);
         let missing = number.abs_diff(last).saturating_sub(1);

@@ -255,7 +255,8 @@ fn found_or_caveat<T>(
     Ok(found)
 }
 
-fn warn_if_partial(state: Option<&CatalogueState>) {
+/// Says on stderr what limits an answer that was given in this state.
+pub(super) fn warn_if_partial(state: Option<&CatalogueState>) {
     state.and_then(CatalogueState::caveat).iter().for_each(|caveat| output::complain(caveat));
 }
 

@@ -29,8 +29,10 @@ pub(super) fn studies(found: &Studies, width: usize) -> String {
             cut(&safe(&study.modalities.join(",")), 6),
             study.files.to_string(),
         ]);
-        let gone = if study.gone > 0 { format!("  {} gone", study.gone) } else { String::new() };
-        table.line(format!("{}{gone}", uid(&study.study_instance_uid)));
+        let not_there = [(study.gone, "gone"), (study.released, "released")];
+        let not_there =
+            not_there.iter().filter(|(files, _)| *files > 0).map(|(files, what)| format!("  {files} {what}"));
+        table.line(format!("{}{}", uid(&study.study_instance_uid), not_there.collect::<String>()));
         if let Some(undelivered) = study.deliveries.and_then(undelivered) {
             table.line(undelivered);
         }
@@ -110,6 +112,7 @@ fn headline(study: &Study, width: usize) -> String {
         were(study.gone),
         are(study.gone)
     );
+    let released = format!("{} removed by this node, since delivered", count_are(study.released, "file"));
     let state = match (study.completeness.as_str(), &study.completed) {
         ("unknown", _) => String::new(),
         (state, Some(at)) => format!("{state}; complete at {}", second(at)),
@@ -122,6 +125,7 @@ fn headline(study: &Study, width: usize) -> String {
         ("description", study.description.as_deref().map(safe).unwrap_or_default()),
         ("stored", stored),
         ("gone", if study.gone > 0 { gone } else { String::new() }),
+        ("released", if study.released > 0 { released } else { String::new() }),
         ("received", received),
         ("state", state),
     ];
@@ -173,6 +177,9 @@ fn remarks(series: &Series) -> Vec<String> {
     }
     if series.gone > 0 {
         remarks.push(format!("{} gone", count_are(series.gone, "file")));
+    }
+    if series.released > 0 {
+        remarks.push(format!("{} released", count_are(series.released, "file")));
     }
     remarks
 }

@@ -21,6 +21,8 @@ use crate::cli::{Exit, output};
 
 /// Between two looks at the work of a node.
 const LOOK: Duration = Duration::from_millis(200);
+/// A node whose catalogue cannot be written may need so long to begin.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Does the work, and waits for its end; or the exit code, after the error is printed.
 pub(super) fn done(reach: Reach, work: CatalogueWork) -> Result<WorkProgress, Exit> {
@@ -36,17 +38,18 @@ pub(super) fn done(reach: Reach, work: CatalogueWork) -> Result<WorkProgress, Ex
 /// Looks until the node has done the work with that number.
 fn by_node(client: &Client, work: CatalogueWork, number: u64) -> Result<WorkProgress, Exit> {
     let mut seen: Option<WorkProgress> = None;
-    let line = ProgressLine::new();
+    let (line, began) = (ProgressLine::new(), Instant::now());
     loop {
         let state = client.catalogue().map_err(|error| refuse(&error))?;
         let last_check = state.last_check.filter(|check| work == CatalogueWork::Check && check.number >= number);
         if let Some(done) = last_check {
             return Ok(done);
         }
-        if let (Some(remedy), Some(reason)) = (state.remedy, state.reason) {
+        if let (Some(remedy), Some(reason)) = (&state.remedy, &state.reason) {
             output::complain(&format!("the catalogue is unavailable: {reason}; {remedy}"));
             return Err(Exit::Failed);
         }
+        let is_idle = state.work.as_ref().is_none_or(|work| !work.is_running);
         let has_come = |of: &WorkProgress| of.number >= number && work != CatalogueWork::Check;
         match (state.work, seen.take()) {
             // Another has begun since: the last look at it was near its end.
@@ -57,8 +60,16 @@ fn by_node(client: &Client, work: CatalogueWork, number: u64) -> Result<WorkProg
             (Some(ours), _) if ours.number >= number => seen = Some(ours),
             (_, earlier) => seen = earlier,
         }
-        if let Some(ours) = &seen {
-            line.tell(ours.files, ours.files_per_s);
+        match (&seen, state.reason) {
+            (Some(ours), _) => line.tell(ours.files, ours.files_per_s),
+            // The node tries again and again to write it, and does the work when it can.
+            (None, Some(reason)) if is_idle && began.elapsed() > LONGEST_WAIT => {
+                output::complain(&format!(
+                    "the catalogue is behind: {reason}; it is compared with the disk when that is mended"
+                ));
+                return Err(Exit::Failed);
+            }
+            (None, _) => {}
         }
         sleep(LOOK);
     }

@@ -19,6 +19,11 @@ use crate::wire::{CT, Wire, command, dataset, p_data, request};
 
 const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
 
+/// Before files are changed: the catch-up of the start would enter them so.
+fn has_caught_up(node: &Node) {
+    node.logged(&["catalogue caught up"]);
+}
+
 fn uid(number: u32) -> String {
     format!("1.2.3.4.{number}")
 }
@@ -78,6 +83,7 @@ fn a_modality_that_leaves_is_called() {
 fn what_is_not_there_as_it_was_is_not_committed() {
     let node = Node::start(&[]);
     store(&node, 0..4);
+    has_caught_up(&node);
     let path = |number: u32| node.storage().join(format!("1.2.3/1.2.3.4/1.2.3.4.{number}.dcm"));
     let (mut wire, _) = Wire::associate(node.address(), with_commitment());
     let uids: Vec<String> = [0, 1, 2, 3, 77].into_iter().map(uid).collect();
@@ -123,6 +129,7 @@ fn a_version_that_was_removed_does_not_count() {
 fn of_several_versions_a_damaged_one_is_not_passed_over() {
     let node = Node::start(&[]);
     store(&node, 0..1);
+    has_caught_up(&node);
     let (mut wire, _) = Wire::associate(node.address(), with_commitment());
     assert_eq!(wire.store(1, &uid(0), &dataset(&uid(0), 500)).status, 0);
     for (at, version) in node.stored().iter().enumerate() {

@@ -67,7 +67,8 @@ fn a_peer_that_does_not_take_the_report_is_told_by_its_cause() {
     let mut wire = listener.associated(true);
     assert_eq!(report(&mut wire, None).transaction, "1.3.5");
     wire.send(&[7, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
-    // Others are reported meanwhile.
+    node.logged_times("commitment report failed, and is tried again", 3);
+    // One that is asked for since is reported meanwhile.
     ask_and_leave("1.3.6");
     assert_eq!(listener.take(0).transaction, "1.3.6");
 }

@@ -94,10 +94,15 @@ impl Receiver {
         taken
     }
 
+    /// Waits for these. Only the events of one study have an order.
     fn wait_for(&self, expected: &[(&str, &str)]) {
+        let by_study = |mut events: Vec<(String, String)>| {
+            events.sort_by(|one, other| one.1.cmp(&other.1));
+            events
+        };
         let expected: Vec<_> = expected.iter().map(|(kind, of)| ((*kind).to_owned(), (*of).to_owned())).collect();
         assert!(eventually(|| self.taken().len() >= expected.len()), "{:?}", self.taken());
-        assert_eq!(self.taken(), expected);
+        assert_eq!(by_study(self.taken()), by_study(expected));
     }
 
     fn table(&self, more: &str) -> String {

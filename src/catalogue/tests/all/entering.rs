@@ -189,11 +189,15 @@ fn gone_and_released_files_stay_known_and_may_come_back() {
         (file.state, file.ended_ms)
     });
     assert_eq!(states, [(State::Gone, Some(50)), (State::Released, Some(70))]);
-    let summary = reader.study("1.2.1").unwrap().unwrap().summary;
-    assert_eq!((summary.instances, summary.bytes, summary.gone), (0, 0, 2));
+    let study = reader.study("1.2.1").unwrap().unwrap();
+    let (summary, series) = (&study.summary, &study.series[0]);
+    assert_eq!((summary.instances, summary.bytes, summary.gone, summary.released), (0, 0, 1, 1));
+    assert_eq!((series.gone, series.released), (1, 1));
+    // What was delivered and removed is neither missing nor gone.
+    assert_eq!((series.numbers.gone_ranges.as_slice(), series.numbers.missing), (&[(1, 1)][..], 0));
     fixture.catalogue.enter(&[first]).unwrap();
     let summary = reader.study("1.2.1").unwrap().unwrap().summary;
-    assert_eq!((summary.instances, summary.bytes, summary.gone), (1, 1000, 1));
+    assert_eq!((summary.instances, summary.bytes, summary.gone, summary.released), (1, 1000, 0, 1));
     assert_eq!(fixture.catalogue.check().unwrap(), []);
 }
 

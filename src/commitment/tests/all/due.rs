@@ -114,6 +114,26 @@ fn a_peer_that_comes_back_has_its_reports_at_once() {
 }
 
 #[test]
+fn what_hinders_the_node_is_no_attempt_and_a_peer_that_is_away_is_not_called_for_what_is_evaluated_later() {
+    let mut fixture = Fixture::new();
+    let id = fixture.evaluated(1, 1, T0);
+    let hindered = Attempt::Hindered { why: "catching up" };
+    let stands = fixture.requests.record_attempt(id, hindered, T0).unwrap();
+    assert_eq!(stands, Stands::Again { at_ms: T0 + 5 * SECOND });
+    let request = fixture.requests.request(id).unwrap().unwrap();
+    assert_eq!((request.attempts, &*request.last_comment), (0, "catching up"));
+    assert_eq!(
+        fixture.requests.record_attempt(id, hindered, T0 + 100 * DAY).unwrap(),
+        Stands::Again { at_ms: T0 + 100 * DAY + 5 * SECOND }
+    );
+    let later = fixture.evaluated(1, 2, T0);
+    fixture.requests.defer(later, T0 + MINUTE).unwrap();
+    assert_eq!(fixture.due(T0 + MINUTE - 1), []);
+    fixture.requests.defer(later, T0 + SECOND).unwrap();
+    assert_eq!(fixture.due(T0 + MINUTE), [later], "never earlier");
+}
+
+#[test]
 fn a_peer_that_cannot_be_reached_is_tried_with_one_request_at_a_time() {
     let mut fixture = Fixture::new();
     let mine: Vec<i64> = (0..4).map(|transaction| fixture.evaluated(1, transaction, T0)).collect();
