@@ -81,3 +81,10 @@ impl Lock {
         }
     }
 }
+
+impl Drop for Lock {
+    /// The lock is of the open file, which a process that is being started holds as well until its program begins: to close the descriptor would not end it.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock); // the end of the process does it
+    }
+}
