@@ -3,7 +3,7 @@
 mod committing;
 mod faults;
 #[cfg(feature = "test-faults")]
-mod finder;
+pub(crate) mod finder;
 mod limits;
 #[cfg(feature = "test-faults")]
 mod reconciling;
