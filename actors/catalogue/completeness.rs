@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_catalogue::{Catalogue, Circumstances, Completed};
 use tidegate_catalogue::catch_up::Disk;
+use tidegate_catalogue::{Catalogue, Circumstances, Completed};
 use tokio::sync::watch;
 use tracing::debug;
 

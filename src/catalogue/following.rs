@@ -46,12 +46,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// Those of a transaction.
-    pub fn complete(
-        &mut self,
-        now_ms: i64,
-        most: u32,
-        circumstances: &Circumstances<'_>,
-    ) -> Result<Completed, Error> {
+    pub fn complete(&mut self, now_ms: i64, most: u32, circumstances: &Circumstances<'_>) -> Result<Completed, Error> {
         let (done, _) = self.transact(|batch| batch.complete(now_ms, most, circumstances))?;
         Ok(done)
     }
@@ -61,7 +56,8 @@ impl Catalogue {
     /// # Errors
     /// Those of a transaction.
     pub fn answer(&mut self, answers: &[Answer], now_ms: i64) -> Result<(), Error> {
-        self.transact(|batch| answers.iter().try_for_each(|answer| asking::answer(batch.db(), answer, now_ms))).map(drop)
+        self.transact(|batch| answers.iter().try_for_each(|answer| asking::answer(batch.db(), answer, now_ms)))
+            .map(drop)
     }
 
     /// Nobody is sending of these studies any more: what was held of them is due.

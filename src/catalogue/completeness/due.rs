@@ -66,7 +66,8 @@ pub(crate) fn complete(
     let of_series = "SELECT series.id, series.uid, study.uid, study.id, series.due_ms, series.wait_until_ms
         FROM series JOIN study ON study.id = series.study WHERE series.due_ms <= ?1 ORDER BY series.due_ms LIMIT ?2";
     let series = due(db, of_series, (now_ms, most))?;
-    let of_studies = "SELECT id, uid, uid, id, due_ms, wait_until_ms FROM study WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2";
+    let of_studies =
+        "SELECT id, uid, uid, id, due_ms, wait_until_ms FROM study WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2";
     let left = most.saturating_sub(u32::try_from(series.len()).unwrap_or(most));
     let studies = due(db, of_studies, (now_ms, left))?;
     let done = Completed { has_more: series.len() + studies.len() >= most as usize, ..Completed::default() };
@@ -227,8 +228,7 @@ fn tell_study(
             'basis', ?6, 'expected', ?7, 'missing', ?8)";
         let digest = format!("{:032x}", set.digest);
         let Hints { basis, expected, missing } = hints;
-        let values =
-            params![due.uid, due.id, set.instances, set.bytes, digest, basis.name(), expected, missing];
+        let values = params![due.uid, due.id, set.instances, set.bytes, digest, basis.name(), expected, missing];
         let data = outbox::json(db, sql, values)?;
         outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
     }

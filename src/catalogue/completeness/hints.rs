@@ -111,7 +111,8 @@ impl Hints {
 
     /// Of a series.
     pub(super) fn of_series(db: &Connection, series: i64) -> Result<Self> {
-        let sql = "SELECT series.expected_least, series.expected_most, series.expected_by, count(DISTINCT instance.uid),
+        let sql =
+            "SELECT series.expected_least, series.expected_most, series.expected_by, count(DISTINCT instance.uid),
             count(DISTINCT iif(instance.number > 0, instance.number, NULL)), max(instance.number)
             FROM series LEFT JOIN instance ON instance.series = series.id WHERE series.id = ?1";
         db.prepare_cached(sql)?.query_row([series], Counts::read).map(|counts| counts.hints())

@@ -35,7 +35,9 @@ fn sources(subject: &Subject<'_>) -> &'static str {
 pub(super) fn services(subject: &Subject<'_>) -> String {
     if destinations(subject).is_empty() {
         let sources = sources(subject);
-        return format!("### 5.4 Storage service as SCU\n\nIt is not used: no `[[destination]]` is configured.\n{sources}");
+        return format!(
+            "### 5.4 Storage service as SCU\n\nIt is not used: no `[[destination]]` is configured.\n{sources}"
+        );
     }
     let commitment = match asks_for_commitment(subject) {
         true => {

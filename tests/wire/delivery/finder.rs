@@ -191,9 +191,7 @@ impl Serving<'_> {
             Manner::Terse => Vec::new(),
             _ => element(0x0020, 0x1208, &count.to_string()),
         };
-        let one = |count| {
-            [element(0x0008, 0x0052, "STUDY "), element(0x0020, 0x000D, study), number(count)].concat()
-        };
+        let one = |count| [element(0x0008, 0x0052, "STUDY "), element(0x0020, 0x000D, study), number(count)].concat();
         let matches: Vec<_> = count.map(one).into_iter().collect();
         match self.manner {
             Manner::Fails(status) => self.answer(command_set, &[], status),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use tidegate_catalogue::catch_up::{CatchUp, Depth};
 use tidegate_catalogue::{
-    Catalogue, Circumstances, Completed, EventChange, EventKind, EventNote, EventOutcome, Following, News, Origin, OwedEvent, Quiet,
-    Record, Subscription, Wholeness,
+    Catalogue, Circumstances, Completed, EventChange, EventKind, EventNote, EventOutcome, Following, News, Origin,
+    OwedEvent, Quiet, Record, Subscription, Wholeness,
 };
 
 use super::delivering::{DELIVERED, dead, record_to};
@@ -346,7 +346,14 @@ fn a_hundred_thousand_open_studies_cost_a_look_at_an_index() {
     }
     let a_look = began.elapsed() / 1000;
     let began = Instant::now();
-    assert_eq!(fixture.catalogue.complete(1_030_000, 256, &Circumstances { is_busy: &nobody, may_ask: &nobody }).unwrap().series, 256);
+    assert_eq!(
+        fixture
+            .catalogue
+            .complete(1_030_000, 256, &Circumstances { is_busy: &nobody, may_ask: &nobody })
+            .unwrap()
+            .series,
+        256
+    );
     let a_completion = began.elapsed();
     println!("a look {a_look:?}, a transaction with 256 series {a_completion:?}");
     assert!(a_look < Duration::from_millis(1) && a_completion < Duration::from_secs(1), "{a_look:?} {a_completion:?}");
