@@ -2,7 +2,7 @@
 
 mod committing;
 mod faults;
-#[cfg(feature = "test-faults")]
+#[allow(dead_code, reason = "only a build with test-faults uses all of it")]
 pub(crate) mod finder;
 mod limits;
 #[cfg(feature = "test-faults")]

@@ -132,7 +132,7 @@ fn a_reload_begins_and_ends_asking() {
         let asking = ASKS.replace("true", &asks.to_string());
         format!("{asking}{}{}", source.peer("WIRE"), receiver.table(COMPLETE))
     };
-    let mut configured = Configured::start(&text(false));
+    let configured = Configured::start(&text(false));
     configured.reload(&text(true));
     store(&configured.node, "1.2.3", 0..3);
     assert_eq!(ended(&receiver, "1.2.3", Instant::now()).0, json!(["asked", 3, 3, 0]));
