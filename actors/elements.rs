@@ -21,12 +21,15 @@ pub(crate) const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
 pub(crate) const SERIES_INSTANCE_UID: Tag = Tag(0x0020, 0x000E);
 pub(crate) const SERIES_NUMBER: Tag = Tag(0x0020, 0x0011);
 pub(crate) const INSTANCE_NUMBER: Tag = Tag(0x0020, 0x0013);
+pub(crate) const IMAGES_IN_ACQUISITION: Tag = Tag(0x0020, 0x1002);
+pub(crate) const NUMBER_OF_STUDY_RELATED_INSTANCES: Tag = Tag(0x0020, 0x1208);
+pub(crate) const NUMBER_OF_SERIES_RELATED_INSTANCES: Tag = Tag(0x0020, 0x1209);
 
 /// Those that audit messages name.
 const OF_AUDIT: [Tag; 3] = [SPECIFIC_CHARACTER_SET, PATIENT_ID, STUDY_INSTANCE_UID];
 
 /// Those that the catalogue keeps.
-const OF_CATALOGUE: [Tag; 7] = [
+const OF_CATALOGUE: [Tag; 10] = [
     SPECIFIC_CHARACTER_SET,
     MODALITY,
     SERIES_DESCRIPTION,
@@ -34,6 +37,9 @@ const OF_CATALOGUE: [Tag; 7] = [
     SERIES_INSTANCE_UID,
     SERIES_NUMBER,
     INSTANCE_NUMBER,
+    IMAGES_IN_ACQUISITION,
+    NUMBER_OF_STUDY_RELATED_INSTANCES,
+    NUMBER_OF_SERIES_RELATED_INSTANCES,
 ];
 
 /// Those that it keeps of a patient and of what a patient came for, with `catalogue.patient`.
@@ -140,7 +146,7 @@ mod tests {
     fn nothing_is_read_that_nobody_uses() {
         assert_eq!(optional(false, Catalogued::Nothing), []);
         assert_eq!(optional(true, Catalogued::Nothing), OF_AUDIT);
-        assert_eq!(optional(true, Catalogued::Patients).len(), 13);
+        assert_eq!(optional(true, Catalogued::Patients).len(), 16);
         let without_patients = optional(false, Catalogued::of(false));
         assert!(OF_PATIENTS.iter().all(|tag| !without_patients.contains(tag)));
     }

@@ -25,6 +25,7 @@
 //! | [`supervision`] | starts, watches and replaces the parts of the node |
 //! | [`sinks`] | publishes events to other systems |
 //! | [`senders`] | who is sending of which study |
+//! | [`sources`] | asks the sources of studies how many instances they have |
 //! | [`gauges`] | counters, histograms, events and records, for operators |
 //! | [`committed`] | the event that an instance is stored, for everything behind the storage |
 //! | [`refusal`] | the reasons of a refusal, and their DIMSE statuses |
@@ -52,6 +53,7 @@ pub mod refusal;
 mod reopening;
 mod senders;
 pub mod sinks;
+mod sources;
 pub mod supervision;
 mod sync;
 mod writer;

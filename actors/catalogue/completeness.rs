@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_catalogue::Catalogue;
 use tidegate_catalogue::catch_up::Disk;
+use tidegate_catalogue::{Catalogue, Circumstances, Completed};
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -16,6 +16,7 @@ use crate::node::event_settings::EventSettings;
 use crate::node::live::Live;
 use crate::node::settings::LiveSettings;
 use crate::senders::{Ended, Senders};
+use crate::sources::Sources;
 
 /// Studies and series that one transaction completes.
 const MOST: u32 = 256;
@@ -26,12 +27,14 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 pub(crate) struct Env {
     pub(crate) live: Arc<Live>,
     pub(crate) senders: Arc<Senders>,
+    pub(crate) sources: Arc<Sources>,
 }
 
 /// See the module.
 pub(super) struct Completeness {
     live: Arc<Live>,
     senders: Arc<Senders>,
+    sources: Arc<Sources>,
     changed: RefCell<watch::Receiver<Arc<LiveSettings>>>,
     /// The settings that the open file follows.
     followed: Option<Arc<EventSettings>>,
@@ -42,17 +45,18 @@ pub(super) struct Completeness {
 }
 
 impl Completeness {
-    pub(super) fn new(Env { live, senders }: Env) -> Self {
+    pub(super) fn new(Env { live, senders, sources }: Env) -> Self {
         let changed = RefCell::new(live.watch());
-        Self { live, senders, changed, followed: None, opening: 0, next: Cell::new(None) }
+        Self { live, senders, sources, changed, followed: None, opening: 0, next: Cell::new(None) }
     }
 
-    /// Waits until settings change or a sender has ended.
+    /// Waits until settings change, a sender has ended or a source has answered.
     pub(super) async fn stirred(&self) {
         let mut changed = self.changed.borrow().clone();
         tokio::select! {
             _ = changed.changed() => {}
             () = self.senders.ended() => {}
+            () = self.sources.answered() => {}
         }
     }
 
@@ -64,7 +68,7 @@ impl Completeness {
     /// When there is something to do, with the file open.
     pub(super) fn due<D: Disk>(&self, keeper: &Keeper<D>, now: Instant) -> Option<Instant> {
         self.changed.borrow_mut().borrow_and_update();
-        if !self.follows(keeper) || self.senders.have_ended() {
+        if !self.follows(keeper) || self.senders.have_ended() || self.sources.have_answered() {
             return Some(now);
         }
         // Until the disk and the catalogue agree, what seems quiet may have received what is not entered.
@@ -107,23 +111,38 @@ impl Completeness {
                 return;
             }
         }
+        let answers = self.sources.take_answers();
+        // Without the file they are lost, and the studies go by what is known without them.
+        if !answers.is_empty() && keeper.attempt(|file, _| file.answer(&answers, clock_ms())).is_none() {
+            return;
+        }
         let is_due = keeper.is_current() && next_due_ms(keeper).is_some_and(|due_ms| due_ms <= clock_ms());
         // What was stored before a sender ended is entered now; of one who ends after this, `are_sending` tells.
         if !is_due || !keeper.enter_all() || !keeper.is_current() {
             return;
         }
-        let is_busy = |uid: &str| self.senders.are_sending(uid);
-        if let Some(done) = keeper.attempt(|file, _| file.complete(clock_ms(), MOST, &is_busy)) {
-            if done.studies + done.series + done.held > 0 {
+        let (live, asked) = (self.live.get(), Cell::new(0));
+        let may_ask = |ae_title: &str| {
+            let may_ask = self.sources.may_ask(&live, ae_title, asked.get());
+            asked.set(asked.get() + usize::from(may_ask));
+            may_ask
+        };
+        let circumstances = Circumstances { is_busy: &|uid| self.senders.are_sending(uid), may_ask: &may_ask };
+        if let Some(done) = keeper.attempt(|file, _| file.complete(clock_ms(), MOST, &circumstances)) {
+            if done != Completed::default() {
                 debug!(
                     studies = done.studies,
                     series = done.series,
                     held = done.held,
+                    waiting = done.waiting,
+                    lacking = done.lacking,
+                    asked = done.questions.len(),
                     late_ms = done.late_ms,
                     "studies and series complete"
                 );
             }
             keeper.shared.figures.note_completed(&done);
+            self.sources.ask(done.questions);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dicom_core::Tag;
 use tidegate_catalogue::receipt::{OriginKey, Receipt};
-use tidegate_catalogue::{Origin, PackedUid, Record, SeriesValues, StudyValues};
+use tidegate_catalogue::{Origin, PackedUid, Record, SeriesValues, StudyValues, ToldNumbers};
 use tidegate_storage::Outcome;
 use tidegate_storage::digest::Recorded;
 use tidegate_storage::head::Head;
@@ -13,7 +13,8 @@ use tidegate_storage::survey::Surveyed;
 
 use crate::committed::{Committed, clock_ms};
 use crate::elements::{
-    ACCESSION_NUMBER, INSTANCE_NUMBER, MODALITY, PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, SERIES_DESCRIPTION,
+    ACCESSION_NUMBER, IMAGES_IN_ACQUISITION, INSTANCE_NUMBER, MODALITY, NUMBER_OF_SERIES_RELATED_INSTANCES,
+    NUMBER_OF_STUDY_RELATED_INSTANCES, PATIENT_BIRTH_DATE, PATIENT_ID, PATIENT_NAME, SERIES_DESCRIPTION,
     SERIES_INSTANCE_UID, SERIES_NUMBER, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET, STUDY_DATE, STUDY_DESCRIPTION,
     STUDY_INSTANCE_UID, text,
 };
@@ -63,7 +64,8 @@ impl Noted {
 
     /// The record.
     pub(crate) fn record(self, decoded: &mut Decoded) -> Record {
-        let (study, series, instance_number) = decoded.values(&self.origin, self.head);
+        let (instance_number, told) = (number(&self.head), told(&self.head));
+        let (study, series) = decoded.values(&self.origin, self.head);
         Record {
             path: self.path,
             sop_instance_uid: self.sop_instance_uid,
@@ -72,6 +74,7 @@ impl Noted {
             study,
             series,
             instance_number,
+            told,
             bytes: self.bytes,
             digest: Some(self.digest),
             received_ms: self.received_ms,
@@ -82,7 +85,13 @@ impl Noted {
 }
 
 /// What an instance has for itself of the elements that the node reads.
-const OF_ONE: [Tag; 2] = [SOP_INSTANCE_UID, INSTANCE_NUMBER];
+const OF_ONE: [Tag; 5] = [
+    SOP_INSTANCE_UID,
+    INSTANCE_NUMBER,
+    IMAGES_IN_ACQUISITION,
+    NUMBER_OF_STUDY_RELATED_INSTANCES,
+    NUMBER_OF_SERIES_RELATED_INSTANCES,
+];
 
 /// Associations of which the last head is kept: as many as usually send at a time.
 const MAX_HEADS: usize = 16;
@@ -92,22 +101,21 @@ const MAX_HEADS: usize = 16;
 pub(crate) struct Decoded(Vec<(Arc<Origin>, Head, StudyValues, SeriesValues)>);
 
 impl Decoded {
-    fn values(&mut self, origin: &Arc<Origin>, head: Head) -> (StudyValues, SeriesValues, Option<i64>) {
+    fn values(&mut self, origin: &Arc<Origin>, head: Head) -> (StudyValues, SeriesValues) {
         let last = self.0.iter().position(|(of, ..)| Arc::ptr_eq(of, origin));
         if let Some((_, last, study, series)) = last.and_then(|at| self.0.get(at))
             && head.agrees_but_for(&OF_ONE, last)
         {
-            return (study.clone(), series.clone(), number(&head));
+            return (study.clone(), series.clone());
         }
         let (study, series) = values(&head);
-        let number = number(&head);
         let values = (Arc::clone(origin), head, study.clone(), series.clone());
         match last {
             Some(at) => self.0[at] = values,
             None if self.0.len() < MAX_HEADS => self.0.push(values),
             None => self.0 = vec![values],
         }
-        (study, series, number)
+        (study, series)
     }
 }
 
@@ -139,6 +147,7 @@ pub(crate) fn of_file(
         study,
         series,
         instance_number: number(&head),
+        told: told(&head),
         bytes,
         digest: recorded.map(|Recorded { digest, .. }| digest.value()),
         received_ms: received_ms(receipt.as_ref(), modified_ns, changed_ns),
@@ -160,6 +169,19 @@ fn received_ms(receipt: Option<&Receipt>, modified_ns: i64, changed_ns: i64) -> 
 /// The Instance Number.
 fn number(head: &Head) -> Option<i64> {
     head.value(INSTANCE_NUMBER).and_then(integer)
+}
+
+/// Most instances of a study that a told number may say: more is a mistake.
+const MOST_TOLD: i64 = 10_000_000;
+
+/// How many instances there are, by this one. 0 tells nothing.
+fn told(head: &Head) -> ToldNumbers {
+    let number = |tag: Tag| head.value(tag).and_then(integer).filter(|number| (1..=MOST_TOLD).contains(number));
+    ToldNumbers {
+        study: number(NUMBER_OF_STUDY_RELATED_INSTANCES),
+        series: number(NUMBER_OF_SERIES_RELATED_INSTANCES),
+        acquisition: number(IMAGES_IN_ACQUISITION),
+    }
 }
 
 /// What a head says of study and series.

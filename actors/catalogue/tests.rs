@@ -35,6 +35,7 @@ fn record(number: u64) -> Record {
         study: StudyValues { uid: "1.2".to_owned(), ..StudyValues::default() },
         series: SeriesValues { uid: "1.2.3".to_owned(), ..SeriesValues::default() },
         instance_number: Some(number as i64),
+        told: tidegate_catalogue::ToldNumbers::default(),
         bytes: 1000,
         digest: Some(u128::from(number)),
         received_ms: 1_700_000_000_000,

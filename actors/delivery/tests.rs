@@ -36,6 +36,7 @@ impl Owing {
             study: StudyValues { uid: format!("1.3.{study}"), ..StudyValues::default() },
             series: SeriesValues { uid: format!("1.3.{study}.1"), ..SeriesValues::default() },
             instance_number: Some(number as i64),
+            told: tidegate_catalogue::ToldNumbers::default(),
             bytes: 1000,
             digest: Some(number as u128),
             received_ms: 1_700_000_000_000,

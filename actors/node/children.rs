@@ -18,6 +18,7 @@ use crate::mailbox::job::work_of;
 use crate::network::listener::{self, Sockets};
 use crate::network::transport::Port;
 use crate::sinks::actor::SinkActor;
+use crate::sources::SourcesActor;
 use crate::supervision::child::ChildActor;
 use crate::supervision::liveness::{HeldWork, Liveness};
 use crate::supervision::service::Service;
@@ -30,6 +31,8 @@ use crate::writer::Writer;
 const DESTINATION: &str = "delivery-";
 /// The same for a sink.
 const SINK: &str = "sink-";
+/// The child that asks the sources of studies.
+const SOURCES: &str = "sources";
 
 /// All children of a node, but for those that come and go with the settings: [`destinations`].
 pub(crate) fn specs(
@@ -89,19 +92,31 @@ fn commitment_spec(shared: &Arc<Shared>) -> Option<ChildSpec> {
     Some(ChildSpec { restart: Restart::Transient, ..spec })
 }
 
-/// The children of the destinations and of the sinks, which come and go with the settings. Without the catalogue there are none.
+/// The children of the destinations and of the sinks, and the one that asks sources, which come and go with the settings. Without the catalogue there are none.
 pub(crate) fn destinations(shared: &Arc<Shared>) -> Destinations {
     let (node, of_names, has_catalogue) = (shared.clone(), shared.clone(), shared.catalogue.is_some());
     let names = move || -> Vec<String> {
         let of_destinations = of_names.delivery.names().into_iter().map(|name| format!("{DESTINATION}{name}"));
         let of_sinks = of_names.event_sinks.names().into_iter().map(|name| format!("{SINK}{name}"));
-        if has_catalogue { of_destinations.chain(of_sinks).collect() } else { Vec::new() }
+        let asks = of_names.live().events.asks_sources.then(|| SOURCES.to_owned());
+        if has_catalogue { of_destinations.chain(of_sinks).chain(asks).collect() } else { Vec::new() }
     };
     let spec = move |child: &str| match child.strip_prefix(SINK) {
         Some(sink) => sink_spec(&node, child, sink),
+        None if child == SOURCES => sources_spec(&node),
         None => destination_spec(&node, child),
     };
     Destinations { names: Box::new(names), spec: Box::new(spec) }
+}
+
+fn sources_spec(shared: &Arc<Shared>) -> ChildSpec {
+    let shared = shared.clone();
+    let make = move |liveness| {
+        let env = shared.sources_env();
+        Ok(ChildActor::new(&shared.gauges.counters, move || SourcesActor::new(env, liveness).run()))
+    };
+    let spec = ChildSpec::permanent(SOURCES.to_owned(), Group::Delivery, make, HeldWork::default);
+    ChildSpec { restart: Restart::Transient, ..spec }
 }
 
 fn sink_spec(shared: &Arc<Shared>, child: &str, sink: &str) -> ChildSpec {

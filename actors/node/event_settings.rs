@@ -11,6 +11,8 @@ use tidegate_catalogue::Following;
 pub struct EventSettings {
     /// What the catalogue follows.
     pub following: Following,
+    /// Whether the sources of studies are asked how many instances they have: those that are peers.
+    pub asks_sources: bool,
     /// The `source` of every event: this node.
     pub source: String,
     /// Each has a name of its own.

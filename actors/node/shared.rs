@@ -27,6 +27,7 @@ use crate::network::admission::{Admission, Limits, floors_of};
 use crate::network::listener;
 use crate::senders::Senders;
 use crate::sinks;
+use crate::sources::{self, Sources};
 use crate::supervision::supervisor;
 use crate::supervision::threads::AssociationThreads;
 use crate::writer;
@@ -61,6 +62,8 @@ pub struct Shared {
     pub(crate) commitment: Option<Arc<commitment::Shared>>,
     /// Who is sending of which study.
     pub(crate) senders: Arc<Senders>,
+    /// The questions to the sources of studies.
+    pub(crate) sources: Arc<Sources>,
     /// The sinks of events, whose queues are in the catalogue, too.
     pub(crate) event_sinks: Arc<sinks::Shared>,
     /// Delivery to destinations, whose queues are in the catalogue.
@@ -111,6 +114,7 @@ impl Shared {
             catalogue,
             commitment,
             senders: Arc::default(),
+            sources: Arc::default(),
             event_sinks: sinks::Shared::new(live.clone()),
             delivery: delivery::Shared::new(live.clone()),
             live,
@@ -216,7 +220,11 @@ impl Shared {
             root_id: Box::new(move || Ok((of_root.root_id()?, of_root.settings().root.clone()))),
             open_disk: Box::new(move || RootDisk::new(&store, keeps_patients, assumed.clone())),
             retention: Some(retention),
-            completeness: Some(catalogue::completeness::Env { live: self.live.clone(), senders: self.senders.clone() }),
+            completeness: Some(catalogue::completeness::Env {
+                live: self.live.clone(),
+                senders: self.senders.clone(),
+                sources: self.sources.clone(),
+            }),
         })
     }
 
@@ -272,6 +280,11 @@ impl Shared {
             budget: self.budget.clone(),
             phase: self.phase.subscribe(),
         })
+    }
+
+    /// The environment of the child that asks the sources of studies.
+    pub(crate) fn sources_env(&self) -> sources::Env {
+        sources::Env { sources: self.sources.clone(), live: self.live.clone(), budget: self.budget.clone() }
     }
 
     /// The environment of the supervisor.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, Row, params};
 
-use crate::completeness::due::{self, Completed};
+use crate::completeness::due::{self, Circumstances, Completed};
 use crate::completeness::{Following, news::News};
 use crate::delivery::duties::Duties;
 use crate::events::{deliveries, outbox, outbox::Outbox};
@@ -330,8 +330,8 @@ impl<'a> Batch<'a> {
     }
 
     /// Completes what is due.
-    pub(crate) fn complete(&mut self, now_ms: i64, most: u32, is_busy: &dyn Fn(&str) -> bool) -> Result<Completed> {
-        due::complete(self.db, &mut self.outbox, self.following, (now_ms, most), is_busy)
+    pub(crate) fn complete(&mut self, now_ms: i64, most: u32, circumstances: &Circumstances<'_>) -> Result<Completed> {
+        due::complete(self.db, &mut self.outbox, self.following, (now_ms, most), circumstances)
     }
 
     /// Writes the sums. Also whether events that are owed have changed.

@@ -1,7 +1,8 @@
 //! What the writer does about completeness and events.
 
 use crate::catalogue::Catalogue;
-use crate::completeness::due::Completed;
+use crate::completeness::asking::{self, Answer};
+use crate::completeness::due::{Circumstances, Completed};
 use crate::completeness::{Following, due};
 use crate::events::SinkRow;
 use crate::events::{EventChange, notes};
@@ -40,14 +41,23 @@ impl Catalogue {
         due::next(self.connection()).map_err(DESIGN.sqlite(self.path()))
     }
 
-    /// Completes studies and series that are due, at most `most` in a call, in one transaction with their events. One of whose study somebody `is_busy`
-    /// sending is held instead.
+    /// Completes studies and series that are due, at most `most` in a call and the open series of the studies, in one transaction with their events. One of
+    /// whose study somebody is sending is held instead, one that seems to lack something waits, and one whose source may be asked is asked first.
     ///
     /// # Errors
     /// Those of a transaction.
-    pub fn complete(&mut self, now_ms: i64, most: u32, is_busy: &dyn Fn(&str) -> bool) -> Result<Completed, Error> {
-        let (done, _) = self.transact(|batch| batch.complete(now_ms, most, is_busy))?;
+    pub fn complete(&mut self, now_ms: i64, most: u32, circumstances: &Circumstances<'_>) -> Result<Completed, Error> {
+        let (done, _) = self.transact(|batch| batch.complete(now_ms, most, circumstances))?;
         Ok(done)
+    }
+
+    /// Enters what came of questions to sources. The studies are due; one that has had new content since its question waits on.
+    ///
+    /// # Errors
+    /// Those of a transaction.
+    pub fn answer(&mut self, answers: &[Answer], now_ms: i64) -> Result<(), Error> {
+        self.transact(|batch| answers.iter().try_for_each(|answer| asking::answer(batch.db(), answer, now_ms)))
+            .map(drop)
     }
 
     /// Nobody is sending of these studies any more: what was held of them is due.

@@ -28,7 +28,8 @@ mod times;
 pub use batch::Entered;
 pub use catalogue::{Again, Catalogue, Gap, News};
 pub use check::Problem;
-pub use completeness::due::Completed;
+pub use completeness::asking::{Answer, Question};
+pub use completeness::due::{Circumstances, Completed};
 pub use completeness::set::ContentSet;
 pub use completeness::{Following, Quiet, Subscription, Wholeness};
 pub use delivery::changes::{Change, ChangeProgress, Choice};
@@ -43,6 +44,6 @@ pub use reader::{
     Numbers, OriginRow, Owing, Page, PastEvent, Place, Reader, Reconciled, Search, SeriesRow, StoredFile, Study,
     StudyDelivery, StudyRow, Totals,
 };
-pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues};
+pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues, ToldNumbers};
 pub use retention::{Releasable, Sweep};
 pub use tidegate_database::{BUSY_TIMEOUT, Error, NotAUid, PackedUid, QUERY_TIMEOUT, Remedy};

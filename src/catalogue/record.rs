@@ -25,6 +25,8 @@ pub struct Record {
     pub series: SeriesValues,
     /// Instance Number (0020,0013), if it is a number.
     pub instance_number: Option<i64>,
+    /// How many instances there are, by this one.
+    pub told: ToldNumbers,
     /// Of the file.
     pub bytes: u64,
     /// XXH3-128 of the file. `None` where the filesystem keeps no attributes, or a copy of the file has lost it.
@@ -86,6 +88,17 @@ pub struct SeriesValues {
     pub number: Option<i64>,
     /// (0008,103E)
     pub description: Option<String>,
+}
+
+/// How many instances there are, as a dataset tells. Modalities and archives write these numbers, and some write them wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ToldNumbers {
+    /// Number of Study Related Instances (0020,1208).
+    pub study: Option<i64>,
+    /// Number of Series Related Instances (0020,1209).
+    pub series: Option<i64>,
+    /// Images in Acquisition (0020,1002). The images of an acquisition may be in several series, and several in one instance.
+    pub acquisition: Option<i64>,
 }
 
 /// The sender of an instance.

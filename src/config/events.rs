@@ -13,7 +13,7 @@ use tidegate_catalogue::{EventKind, Following, Quiet, Subscription};
 use super::brokers;
 use super::checks::Checks;
 use super::entries::{check_name, period, retry_for};
-use super::keys::{QUIET, Raw, SinkEntry};
+use super::keys::{self, QUIET, Raw, SinkEntry};
 use super::nearest::nearest;
 use super::secret::secret_text;
 use super::sink_url::{Url, tls, url};
@@ -44,8 +44,14 @@ pub(super) fn events(raw: &Raw, checks: &mut Checks<'_>) -> EventSettings {
         subscriptions.push(Subscription { sink: entry.name.clone(), kinds: kinds(entry, &mut refuse) });
         sinks.extend(sink(entry, &mut refuse));
     }
-    let following = Following { quiet, by_rule: by_rule(raw, quiet, checks), sinks: subscriptions };
-    EventSettings { following, source: source(&raw.node.ae_title), sinks }
+    let keys::Completeness { wait_for_missing, ask_source: asks_sources, .. } = raw.completeness;
+    if asks_sources && raw.peer.is_empty() {
+        let complaint = "asks nobody: a source is asked at the address of its [[peer]], and there is none";
+        checks.warn("completeness.ask_source", complaint);
+    }
+    let (by_rule, missing_ms) = (by_rule(raw, quiet, checks), wait_for_missing.0.map_or(0, ms));
+    let following = Following { quiet, by_rule, missing_ms, sinks: subscriptions };
+    EventSettings { following, asks_sources, source: source(&raw.node.ae_title), sinks }
 }
 
 fn quiet(study: Duration, series: Duration) -> Quiet {

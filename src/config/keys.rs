@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounded;
-use super::human::{Limit, LimitOrAuto, Period, PeriodOrAuto, Size, SizeOrAuto, SizeOrUnlimited};
+use super::human::{Limit, LimitOrAuto, Period, PeriodOrAuto, PeriodOrOff, Size, SizeOrAuto, SizeOrUnlimited};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -16,7 +16,7 @@ const TIB: u64 = 1 << 40;
 /// Associations that a limit may allow.
 pub(super) const ASSOCIATIONS: RangeInclusive<i64> = 1..=65_536;
 const LIFETIME: RangeInclusive<Duration> = s(1)..=s(30 * 86_400);
-/// The quiet time of a study or series.
+/// The quiet time of a study or series, and how much longer it waits for what seems to be missing.
 pub(super) const QUIET: RangeInclusive<Duration> = s(1)..=s(7 * 86_400);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=s(86_400);
 /// With a second or less, a child that waits for its turn on a busy machine would count as hung: it sends four heartbeats a second.
@@ -170,6 +170,8 @@ keys! {
     completeness: Completeness {
         study_quiet: Period = Period(s(60)), Live, QUIET;
         series_quiet: Period = Period(s(30)), Live, QUIET;
+        wait_for_missing: PeriodOrOff = PeriodOrOff(Some(s(120))), Live, QUIET;
+        ask_source: bool = false, Live;
     }
     retention: Retention {
         delete_after: String = text("off"), Live;

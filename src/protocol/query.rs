@@ -6,6 +6,8 @@ const LEVEL: u32 = 0x0008_0052;
 const SOP_INSTANCE: u32 = 0x0008_0018;
 const STUDY_INSTANCE: u32 = 0x0020_000D;
 const SERIES_INSTANCE: u32 = 0x0020_000E;
+/// Number of Study Related Instances (PS3.4 §C.3.4): optional, so a peer may leave it out.
+const STUDY_INSTANCES: u32 = 0x0020_1208;
 const ITEM_END: u32 = 0xFFFE_E00D;
 const SEQUENCE_END: u32 = 0xFFFE_E0DD;
 /// A length that is given by a delimiter instead (PS3.5 §7.5).
@@ -14,6 +16,11 @@ const UNDEFINED: u32 = u32::MAX;
 /// A question. Each level above its own has one UID, as a hierarchical search demands (PS3.4 §C.4.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query<'a> {
+    /// A study, and how many instances there are of it.
+    Study {
+        /// Study Instance UID.
+        study: &'a str,
+    },
     /// The series of a study.
     Series {
         /// Study Instance UID.
@@ -33,6 +40,11 @@ impl Query<'_> {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         match self {
+            Self::Study { study } => {
+                element(&mut out, LEVEL, "STUDY", b' ');
+                element(&mut out, STUDY_INSTANCE, study, 0);
+                element(&mut out, STUDY_INSTANCES, "", 0);
+            }
             Self::Series { study } => {
                 element(&mut out, LEVEL, "SERIES", b' ');
                 element(&mut out, STUDY_INSTANCE, study, 0);
@@ -59,7 +71,7 @@ fn element(out: &mut Vec<u8>, tag: u32, value: &str, padding: u8) {
     out.extend(std::iter::repeat_n(padding, odd));
 }
 
-/// The UIDs of a match; `None`: it has no such element, or one that is not a UID.
+/// The UIDs of a match, and a number; `None`: it has no such element, or one that is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Match {
     /// Study Instance UID (0020,000D).
@@ -68,6 +80,8 @@ pub struct Match {
     pub series: Option<String>,
     /// SOP Instance UID (0008,0018).
     pub instance: Option<String>,
+    /// Number of Study Related Instances (0020,1208).
+    pub study_instances: Option<u32>,
 }
 
 /// An identifier whose elements run past its end.
@@ -105,13 +119,18 @@ impl Match {
     }
 
     fn take(&mut self, tag: u32, value: &[u8]) {
+        let text = std::str::from_utf8(value).ok();
         let field = match tag {
+            STUDY_INSTANCES => {
+                self.study_instances = text.and_then(|text| text.trim_matches([' ', '\0']).parse().ok());
+                return;
+            }
             SOP_INSTANCE => &mut self.instance,
             STUDY_INSTANCE => &mut self.study,
             SERIES_INSTANCE => &mut self.series,
             _ => return,
         };
-        *field = std::str::from_utf8(value).ok().map(unpadded).filter(|uid| is_uid(uid)).map(str::to_owned);
+        *field = text.map(unpadded).filter(|uid| is_uid(uid)).map(str::to_owned);
     }
 }
 
@@ -136,6 +155,9 @@ mod tests {
         let bytes = Query::Series { study: "1.2.34" }.encode();
         assert_eq!(Match::read(&bytes).unwrap(), Match { study: Some("1.2.34".to_owned()), ..Match::default() });
         assert!(bytes.windows(6).any(|window| window == b"SERIES"));
+        let bytes = Query::Study { study: "1.2.34" }.encode();
+        let read = InMemDicomObject::read_dataset_with_ts(&*bytes, &IMPLICIT_VR_LITTLE_ENDIAN.erased()).unwrap();
+        assert!(read.element(dicom_core::Tag(0x0020, 0x1208)).unwrap().is_empty());
     }
 
     #[test]
@@ -148,8 +170,10 @@ mod tests {
         bytes.extend([0xFE, 0xFF, 0x0D, 0xE0, 0, 0, 0, 0, 0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
         element(&mut bytes, STUDY_INSTANCE, "1.2", 0);
         element(&mut bytes, SERIES_INSTANCE, "not one", 0);
+        element(&mut bytes, STUDY_INSTANCES, "+412 ", b' ');
         let read = Match::read(&bytes).unwrap();
         assert_eq!((read.instance.as_deref(), read.study.as_deref(), read.series), (Some("1.2.3"), Some("1.2"), None));
+        assert_eq!(read.study_instances, Some(412));
         for end in 1..bytes.len() {
             let _ = Match::read(&bytes[..end]);
         }

@@ -216,7 +216,17 @@ pub(crate) fn dataset(sop_instance_uid: &str, pixels: usize) -> Vec<u8> {
 }
 
 /// The same of another study and series.
-pub(crate) fn dataset_of(sop_instance_uid: &str, (study, series): (&str, &str), pixels: usize) -> Vec<u8> {
+pub(crate) fn dataset_of(sop_instance_uid: &str, of: (&str, &str), pixels: usize) -> Vec<u8> {
+    dataset_with(sop_instance_uid, of, &[], pixels)
+}
+
+/// The same with Integer Strings of group 0020, in ascending order.
+pub(crate) fn dataset_with(
+    sop_instance_uid: &str,
+    (study, series): (&str, &str),
+    numbers: &[(u16, &str)],
+    pixels: usize,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(pixels + 512);
     let mut text = |group: u16, element: u16, vr: &[u8; 2], value: &str| {
         let odd = value.len() % 2;
@@ -232,6 +242,7 @@ pub(crate) fn dataset_of(sop_instance_uid: &str, (study, series): (&str, &str), 
     text(0x0010, 0x0010, b"PN", "Wire^Test");
     text(0x0020, 0x000D, b"UI", study);
     text(0x0020, 0x000E, b"UI", series);
+    numbers.iter().for_each(|(element, value)| text(0x0020, *element, b"IS", value));
     out.extend([0xE0, 0x7F, 0x10, 0x00, b'O', b'W', 0, 0]);
     out.extend((pixels as u32).to_le_bytes());
     let seed = sop_instance_uid.bytes().fold(7_u32, |a, b| a * 31 % 65_521 + u32::from(b));

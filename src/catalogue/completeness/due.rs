@@ -2,13 +2,15 @@
 
 use rusqlite::{Connection, Result, params};
 
+use super::asking::{self, ANSWER_MS, Question};
+use super::hints::Hints;
 use super::set::ContentSet;
 use super::table::{SERIES, STUDIES, Table};
 use super::{Following, Quiet, Wholeness};
 use crate::events::{EventKind, outbox, outbox::Outbox};
 
 /// What a call of [`Catalogue::complete`](crate::Catalogue::complete) has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completed {
     /// Studies that are complete now.
     pub studies: u64,
@@ -16,10 +18,24 @@ pub struct Completed {
     pub series: u64,
     /// Studies and series that were due while somebody was sending of them. They wait for [`Catalogue::release`](crate::Catalogue::release).
     pub held: u64,
+    /// Studies and series that were due while something of them seems missing. They wait longer.
+    pub waiting: u64,
+    /// Of those that are complete, the ones of which something seems missing.
+    pub lacking: u64,
+    /// Studies whose sources are to be asked. They wait for [`Catalogue::answer`](crate::Catalogue::answer), for a bounded time.
+    pub questions: Vec<Question>,
     /// How late the latest of them was, in milliseconds.
     pub late_ms: i64,
     /// Whether more is due.
     pub has_more: bool,
+}
+
+/// What the catalogue asks of those who complete.
+pub struct Circumstances<'a> {
+    /// Whether somebody is sending of the study with this UID.
+    pub is_busy: &'a dyn Fn(&str) -> bool,
+    /// Whether a question may be put to the source with this AE title.
+    pub may_ask: &'a dyn Fn(&str) -> bool,
 }
 
 struct Due {
@@ -28,85 +44,192 @@ struct Due {
     study_uid: String,
     study: i64,
     due_ms: i64,
+    wait_until_ms: Option<i64>,
 }
 
-/// Completes at most `most` series and studies that are due.
+/// Completes at most `most` series and studies that are due, and the open series of the studies.
 pub(crate) fn complete(
     db: &Connection,
     outbox: &mut Outbox<'_>,
     following: &Following,
     (now_ms, most): (i64, u32),
-    is_busy: &dyn Fn(&str) -> bool,
+    circumstances: &Circumstances<'_>,
 ) -> Result<Completed> {
     // After a step of the clock, or with shorter times in the settings, nothing is due later than it would be by an arrival of now.
-    let Quiet { study_ms, series_ms } = following.longest();
-    db.prepare_cached("UPDATE study SET due_ms = ?1 WHERE due_ms > ?1")?.execute([now_ms.saturating_add(study_ms)])?;
-    db.prepare_cached("UPDATE series SET due_ms = ?1 WHERE due_ms > ?1")?
-        .execute([now_ms.saturating_add(series_ms)])?;
-    let mut done = Completed::default();
-    let of_series = "SELECT series.id, series.uid, study.uid, study.id, series.due_ms FROM series JOIN study ON study.id = series.study
-        WHERE series.due_ms <= ?1 ORDER BY series.due_ms LIMIT ?2";
-    let series = due(db, of_series, now_ms, most)?;
-    let of_studies = "SELECT id, uid, uid, id, due_ms FROM study WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2";
+    let (Quiet { study_ms, series_ms }, missing_ms) = (following.longest(), following.missing_ms);
+    let of_studies = "UPDATE study SET due_ms = ?1 + iif(asked_ms IS NOT NULL, ?4, iif(wait_until_ms IS NOT NULL, ?3, ?2)),
+        wait_until_ms = min(wait_until_ms, ?1 + ?3) WHERE due_ms > ?1 + ?2 AND due_ms > ?1 + iif(asked_ms IS NOT NULL, ?4, iif(wait_until_ms IS NOT NULL, ?3, ?2))";
+    let of_series = "UPDATE series SET due_ms = ?1 + iif(wait_until_ms IS NOT NULL, ?3, ?2),
+        wait_until_ms = min(wait_until_ms, ?1 + ?3) WHERE due_ms > ?1 + ?2 AND due_ms > ?1 + iif(wait_until_ms IS NOT NULL, ?3, ?2)";
+    db.prepare_cached(of_studies)?.execute((now_ms, study_ms, missing_ms, ANSWER_MS))?;
+    db.prepare_cached(of_series)?.execute((now_ms, series_ms, missing_ms))?;
+    let of_series = "SELECT series.id, series.uid, study.uid, study.id, series.due_ms, series.wait_until_ms
+        FROM series JOIN study ON study.id = series.study WHERE series.due_ms <= ?1 ORDER BY series.due_ms LIMIT ?2";
+    let series = due(db, of_series, (now_ms, most))?;
+    let of_studies =
+        "SELECT id, uid, uid, id, due_ms, wait_until_ms FROM study WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2";
     let left = most.saturating_sub(u32::try_from(series.len()).unwrap_or(most));
-    let studies = due(db, of_studies, now_ms, left)?;
-    done.has_more = series.len() + studies.len() >= most as usize;
-    let mut pass = |table: &Table, due: &Due, tell: Tell| -> Result<u64> {
-        if is_busy(&due.study_uid) {
-            db.prepare_cached(table.hold)?.execute([due.id])?;
-            done.held += 1;
-            return Ok(0);
-        }
-        let set = (table.set_of)(db, due.id)?;
-        let row =
-            params![due.id, Wholeness::Complete.number(), now_ms, set.instances, set.bytes, set.digest.to_be_bytes()];
-        db.prepare_cached(table.complete)?.execute(row)?;
-        tell(db, outbox, due, &set, now_ms)?;
-        done.late_ms = done.late_ms.max(now_ms - due.due_ms);
-        Ok(1)
-    };
-    let (mut series_done, mut studies_done) = (0, 0);
-    for due in &series {
-        series_done += pass(&SERIES, due, tell_series)?;
-    }
-    for due in &studies {
-        studies_done += pass(&STUDIES, due, tell_study)?;
-    }
-    Ok(Completed { series: series_done, studies: studies_done, ..done })
+    let studies = due(db, of_studies, (now_ms, left))?;
+    let done = Completed { has_more: series.len() + studies.len() >= most as usize, ..Completed::default() };
+    let mut pass = Pass { db, outbox, following, now_ms, circumstances, done };
+    series.iter().try_for_each(|due| pass.series(due))?;
+    studies.iter().try_for_each(|due| pass.study(due))?;
+    Ok(pass.done)
 }
 
-fn due(db: &Connection, sql: &str, now_ms: i64, limit: u32) -> Result<Vec<Due>> {
+/// One call of [`complete`].
+struct Pass<'a, 'b> {
+    db: &'a Connection,
+    outbox: &'a mut Outbox<'b>,
+    following: &'a Following,
+    now_ms: i64,
+    circumstances: &'a Circumstances<'a>,
+    done: Completed,
+}
+
+impl Pass<'_, '_> {
+    fn series(&mut self, due: &Due) -> Result<()> {
+        if self.is_held(&SERIES, due)? {
+            return Ok(());
+        }
+        let hints = Hints::of_series(self.db, due.id)?;
+        if self.waits(&SERIES, due, hints, self.following.missing_ms)? {
+            return Ok(());
+        }
+        self.end_series(due, hints)
+    }
+
+    fn study(&mut self, due: &Due) -> Result<()> {
+        if self.is_held(&STUDIES, due)? {
+            return Ok(());
+        }
+        let sql = "SELECT asked_ms, source_has FROM study WHERE id = ?1";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (asked_ms, answer): (Option<i64>, Option<i64>) = self.db.prepare_cached(sql)?.query_row([due.id], row)?;
+        if asked_ms.is_none() && answer.is_none() && self.asks(due)? {
+            return Ok(());
+        }
+        let answer = answer.filter(|number| *number >= 0);
+        let hints = Hints::of_study(self.db, due.id, answer)?;
+        // A source that has more is asked again when it may have sent it.
+        let look_after_ms = if answer.is_some() { self.following.quiet.study_ms } else { self.following.missing_ms };
+        if self.waits(&STUDIES, due, hints, look_after_ms)? {
+            return Ok(());
+        }
+        // A study that is complete has no open series.
+        let open = "SELECT id, uid, ?3, study, ifnull(due_ms, ?2), wait_until_ms FROM series
+            WHERE study = ?1 AND (due_ms IS NOT NULL OR is_held = 1)";
+        for series in self::due(self.db, open, (due.id, self.now_ms, &due.uid))? {
+            let hints = Hints::of_series(self.db, series.id)?;
+            self.end_series(&series, hints)?;
+        }
+        let set = self.end(&STUDIES, due, hints)?;
+        self.done.studies += 1;
+        tell_study(self.db, self.outbox, due, (&set, hints), self.now_ms)
+    }
+
+    fn end_series(&mut self, due: &Due, hints: Hints) -> Result<()> {
+        let set = self.end(&SERIES, due, hints)?;
+        self.done.series += 1;
+        tell_series(self.db, self.outbox, due, (&set, hints), self.now_ms)
+    }
+
+    fn is_held(&mut self, table: &Table, due: &Due) -> Result<bool> {
+        let is_busy = (self.circumstances.is_busy)(&due.study_uid);
+        if is_busy {
+            self.db.prepare_cached(table.hold)?.execute([due.id])?;
+            self.done.held += 1;
+        }
+        Ok(is_busy)
+    }
+
+    /// Whether its source is to be asked first.
+    fn asks(&mut self, due: &Due) -> Result<bool> {
+        let Some(ae_title) = asking::source(self.db, due.id, self.circumstances.may_ask)? else { return Ok(false) };
+        let (study_uid, asked_ms) = (due.uid.clone(), self.now_ms);
+        let until_ms = asking::ask(self.db, due.id, asked_ms)?;
+        self.done.questions.push(Question { study_uid, ae_title, asked_ms, until_ms });
+        Ok(true)
+    }
+
+    /// Whether something seems missing, and it waits for that.
+    fn waits(&mut self, table: &Table, due: &Due, hints: Hints, look_after_ms: i64) -> Result<bool> {
+        let latest = self.now_ms.saturating_add(self.following.missing_ms);
+        let until_ms = due.wait_until_ms.map_or(latest, |until_ms| until_ms.min(latest));
+        if hints.missing == 0 || until_ms <= self.now_ms {
+            return Ok(false);
+        }
+        let next_ms = until_ms.min(self.now_ms.saturating_add(look_after_ms));
+        self.db.prepare_cached(table.wait)?.execute((due.id, until_ms, next_ms))?;
+        self.done.waiting += 1;
+        Ok(true)
+    }
+
+    fn end(&mut self, table: &Table, due: &Due, hints: Hints) -> Result<ContentSet> {
+        let (now_ms, set) = (self.now_ms, (table.set_of)(self.db, due.id)?);
+        let row =
+            params![due.id, Wholeness::Complete.number(), now_ms, set.instances, set.bytes, set.digest.to_be_bytes()];
+        self.db.prepare_cached(table.complete)?.execute(row)?;
+        self.done.late_ms = self.done.late_ms.max(now_ms - due.due_ms);
+        self.done.lacking += u64::from(hints.missing > 0);
+        Ok(set)
+    }
+}
+
+fn due(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Due>> {
     let mut statement = db.prepare_cached(sql)?;
-    let due = statement.query_map((now_ms, limit), |row| {
-        Ok(Due { id: row.get(0)?, uid: row.get(1)?, study_uid: row.get(2)?, study: row.get(3)?, due_ms: row.get(4)? })
+    let due = statement.query_map(values, |row| {
+        Ok(Due {
+            id: row.get(0)?,
+            uid: row.get(1)?,
+            study_uid: row.get(2)?,
+            study: row.get(3)?,
+            due_ms: row.get(4)?,
+            wait_until_ms: row.get(5)?,
+        })
     })?;
     due.collect()
 }
 
-/// Tells whoever wants to know of a study or series that is complete now.
-type Tell = fn(&Connection, &mut Outbox<'_>, &Due, &ContentSet, i64) -> Result<()>;
-
-fn tell_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, set: &ContentSet, now_ms: i64) -> Result<()> {
+fn tell_series(
+    db: &Connection,
+    outbox: &mut Outbox<'_>,
+    due: &Due,
+    (set, hints): (&ContentSet, Hints),
+    now_ms: i64,
+) -> Result<()> {
     if !outbox.wants(EventKind::SeriesComplete) {
         return Ok(());
     }
     let sql = "json_object('study', ?1, 'series', ?2, 'modality', (SELECT modality FROM series WHERE id = ?3), 'instances', ?4,
-        'bytes', ?5, 'digest', ?6, 'completions', (SELECT told FROM series WHERE id = ?3))";
+        'bytes', ?5, 'digest', ?6, 'completions', (SELECT told FROM series WHERE id = ?3), 'basis', ?7, 'expected', ?8, 'missing', ?9)";
     let digest = format!("{:032x}", set.digest);
-    let data = outbox::json(db, sql, params![due.study_uid, due.uid, due.id, set.instances, set.bytes, digest])?;
+    let Hints { basis, expected, missing } = hints;
+    let (uid, name) = (&due.uid, basis.name());
+    let values = params![due.study_uid, uid, due.id, set.instances, set.bytes, digest, name, expected, missing];
+    let data = outbox::json(db, sql, values)?;
     outbox.emit(EventKind::SeriesComplete, due.study, &due.study_uid, now_ms, &data)
 }
 
-fn tell_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, set: &ContentSet, now_ms: i64) -> Result<()> {
+fn tell_study(
+    db: &Connection,
+    outbox: &mut Outbox<'_>,
+    due: &Due,
+    (set, hints): (&ContentSet, Hints),
+    now_ms: i64,
+) -> Result<()> {
     if outbox.wants(EventKind::StudyComplete) {
         let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
             'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
             'modalities', json((SELECT json_group_array(modality) FROM
                 (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
             'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
-                JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))))";
+                JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))),
+            'basis', ?6, 'expected', ?7, 'missing', ?8)";
         let digest = format!("{:032x}", set.digest);
-        let data = outbox::json(db, sql, params![due.uid, due.id, set.instances, set.bytes, digest])?;
+        let Hints { basis, expected, missing } = hints;
+        let values = params![due.uid, due.id, set.instances, set.bytes, digest, basis.name(), expected, missing];
+        let data = outbox::json(db, sql, values)?;
         outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
     }
     let sql = "SELECT destination FROM study_destination WHERE study = ?1";
@@ -132,11 +255,11 @@ pub(crate) fn release(db: &Connection, study_uid: &str, now_ms: i64) -> Result<(
     db.prepare_cached(of_series)?.execute((study_uid, now_ms)).map(drop)
 }
 
-/// The same for all that is held.
+/// The same for all that is held. Sources that have not answered are asked again.
 pub(crate) fn release_all(db: &Connection, now_ms: i64) -> Result<()> {
     db.execute("UPDATE study SET due_ms = ?1, is_held = 0 WHERE is_held = 1", [now_ms])?;
     db.execute("UPDATE series SET due_ms = ?1, is_held = 0 WHERE is_held = 1", [now_ms])?;
-    Ok(())
+    asking::forget(db, now_ms)
 }
 
 /// When something is due; `None`: nothing will be.

@@ -3,8 +3,13 @@
 //! A study is open from its first instance on. It is complete when nothing new has come of it for its quiet time and nobody is sending of it. New content
 //! reopens it. The due times are rows with an index, written in the transaction that enters an instance, so a restart changes nothing about them.
 //! A series is the same with a quiet time of its own.
+//!
+//! Hints change the wait. One that seems to lack something when it is due waits longer, to a bound. One that has as many instances as its datasets tell is
+//! due early. The source of a study can be asked how many it has.
 
+pub(crate) mod asking;
 pub(crate) mod due;
+mod hints;
 pub(crate) mod news;
 pub(crate) mod set;
 mod table;
@@ -35,6 +40,8 @@ pub struct Following {
     pub quiet: Quiet,
     /// Of instances of an access rule, by its name.
     pub by_rule: HashMap<String, Quiet>,
+    /// How much longer a study or series waits that seems to lack something, in milliseconds; 0: no longer.
+    pub missing_ms: i64,
     /// The sinks of events.
     pub sinks: Vec<Subscription>,
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
+use super::hints::{self, Expected};
 use super::table::{SERIES, STUDIES, Table};
 use super::{Following, Wholeness};
 use crate::events::EventKind;
@@ -24,6 +25,7 @@ pub(crate) struct News {
 struct Arrival {
     at_ms: i64,
     due_ms: i64,
+    expected: Expected,
 }
 
 struct Stored {
@@ -39,9 +41,11 @@ struct Stored {
 }
 
 impl Arrival {
-    fn join(former: Option<Self>, at_ms: i64, quiet_ms: i64) -> Self {
-        let (former_at, former_due) = former.map_or((i64::MIN, i64::MIN), |former| (former.at_ms, former.due_ms));
-        Self { at_ms: former_at.max(at_ms), due_ms: former_due.max(at_ms.saturating_add(quiet_ms)) }
+    fn join(former: Option<Self>, at_ms: i64, quiet_ms: i64, expected: Expected) -> Self {
+        let none = Self { at_ms: i64::MIN, due_ms: i64::MIN, expected: Expected::default() };
+        let former = former.unwrap_or(none);
+        let due_ms = former.due_ms.max(at_ms.saturating_add(quiet_ms));
+        Self { at_ms: former.at_ms.max(at_ms), due_ms, expected: former.expected.join(expected) }
     }
 }
 
@@ -66,9 +70,14 @@ impl News {
         }
         let quiet = following.quiet(&origin.rule);
         let of_study = self.studies.get(&study).copied();
-        self.studies.insert(study, Arrival::join(of_study, at_ms, quiet.study_ms));
+        let told = record.told;
+        self.studies.insert(study, Arrival::join(of_study, at_ms, quiet.study_ms, Expected::exactly(told.study)));
         let of_series = self.series.get(&series).map(|(_, arrival)| *arrival);
-        self.series.insert(series, (study, Arrival::join(of_series, at_ms, quiet.series_ms)));
+        let expected = match told.series {
+            Some(_) => Expected::exactly(told.series),
+            None => Expected::up_to(told.acquisition),
+        };
+        self.series.insert(series, (study, Arrival::join(of_series, at_ms, quiet.series_ms, expected)));
         if following.wants(EventKind::InstanceStored) {
             self.stored.push(Stored {
                 study,
@@ -128,7 +137,7 @@ fn open(db: &Connection, table: &Table, id: i64, arrival: Arrival) -> Result<boo
         Wholeness::Complete if told == Some((table.set_of)(db, id)?.digest) => return Ok(false),
         Wholeness::Complete => Wholeness::Reopened,
     };
-    db.prepare_cached(table.open)?.execute((id, to.number(), arrival.due_ms))?;
+    hints::open(db, table, (id, to.number()), (arrival.at_ms, arrival.due_ms), arrival.expected)?;
     Ok(state == Wholeness::Complete)
 }
 

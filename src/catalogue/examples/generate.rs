@@ -114,6 +114,7 @@ fn record(at: u64, shape: Shape) -> Record {
             uid: series_uid,
         },
         instance_number: i64::try_from(number + 1).ok(),
+        told: tidegate_catalogue::ToldNumbers::default(),
         bytes: 524_288 + mixed(at) % 4096,
         digest: Some(u128::from(mixed(at)) << 64 | u128::from(mixed(at + 3))),
         received_ms: 1_790_000_000_000 + at as i64 * 10,

@@ -36,6 +36,7 @@ fn record(study: u64) -> Record {
         },
         series: SeriesValues { uid: "1".to_owned(), ..SeriesValues::default() },
         instance_number: Some(1),
+        told: crate::ToldNumbers::default(),
         bytes: 1,
         digest: None,
         received_ms: 1_000_000 + study as i64 / 3,

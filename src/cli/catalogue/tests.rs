@@ -39,6 +39,7 @@ fn record(study: u32, number: i64) -> Record {
             description: Some("Axial".to_owned()),
         },
         instance_number: Some(number),
+        told: tidegate_catalogue::ToldNumbers::default(),
         bytes: 1000,
         digest: Some(0xABC),
         received_ms: 1_790_000_000_000 + i64::from(study) * 1000,

@@ -14,10 +14,30 @@ pub(super) fn asks_for_commitment(subject: &Subject<'_>) -> bool {
     destinations(subject).iter().any(|destination| destination.commits)
 }
 
+/// Whether the sources of studies are queried.
+pub(super) fn queries_sources(subject: &Subject<'_>) -> bool {
+    subject.live.events.asks_sources && subject.settings.node.catalogue.is_some()
+}
+
+/// How they are.
+fn sources(subject: &Subject<'_>) -> &'static str {
+    match queries_sources(subject) {
+        true => {
+            "\nWith `completeness.ask_source`, the `[[peer]]` that has sent a study is queried before the study counts as complete: Study Root Query/Retrieve \
+             Information Model – FIND, at the level STUDY for Number of Study Related Instances (0020,1208), and at the levels SERIES and IMAGE, with unique keys alone, if it does not give that. \
+             At most 4 peers are queried at a time, each over one association.\n"
+        }
+        false => "",
+    }
+}
+
 /// The section of the services as SCU.
 pub(super) fn services(subject: &Subject<'_>) -> String {
     if destinations(subject).is_empty() {
-        return "### 5.4 Storage service as SCU\n\nIt is not used: no `[[destination]]` is configured.\n".to_owned();
+        let sources = sources(subject);
+        return format!(
+            "### 5.4 Storage service as SCU\n\nIt is not used: no `[[destination]]` is configured.\n{sources}"
+        );
     }
     let commitment = match asks_for_commitment(subject) {
         true => {
@@ -34,7 +54,8 @@ pub(super) fn services(subject: &Subject<'_>) -> String {
          Status of the C-STORE response of a destination:\n\n\
          {statuses}\n\
          {commitment}\n\n\
-         `tidegate reconcile --destination` queries a destination: Study Root Query/Retrieve Information Model – FIND, at the levels SERIES and IMAGE, with unique keys alone.\n",
+         `tidegate reconcile --destination` queries a destination: Study Root Query/Retrieve Information Model – FIND, at the levels SERIES and IMAGE, with unique keys alone.\n{sources}",
+        sources = sources(subject),
         statuses = head(["Status", "Becomes"])
             + &[
                 ["0000, a warning (B000 to BFFF, 0001, 0107, 0116), 0111", "delivered"],

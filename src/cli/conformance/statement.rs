@@ -32,7 +32,7 @@ fn overview(subject: &Subject<'_>) -> String {
         row(["Verification", "", "yes"]),
         row(["Storage: every storage SOP class of the standard (annex A)", yes(is_sending), "yes"]),
         row(["Storage Commitment Push Model", yes(delivery::asks_for_commitment(subject)), yes(is_committing)]),
-        row(["Study Root Query/Retrieve – FIND (`tidegate reconcile --destination`)", yes(is_sending), ""]),
+        row(["Study Root Query/Retrieve – FIND", yes(is_sending || delivery::queries_sources(subject)), ""]),
     ];
     format!(
         "# DICOM Conformance Statement: Tidegate {version}\n\n\

@@ -25,6 +25,7 @@ fn record(number: u64, destinations: &[&str]) -> Record {
         study: StudyValues { uid: "1.2.3".to_owned(), ..StudyValues::default() },
         series: SeriesValues { uid: "1.2.3.4".to_owned(), ..SeriesValues::default() },
         instance_number: Some(number as i64),
+        told: tidegate_catalogue::ToldNumbers::default(),
         bytes: 1 << 30,
         digest: Some(1),
         received_ms: 1_764_444_800_000,

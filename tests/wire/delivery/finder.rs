@@ -18,12 +18,14 @@ use crate::wire::{Wire, command, p_data};
 const STUDY_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
 
 /// Instances by series, and those by study.
-pub(super) type Held = BTreeMap<String, BTreeMap<String, Vec<String>>>;
+pub(crate) type Held = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
-/// How it answers the question for instances. The one for series is answered as it should be.
+/// How it answers the questions for a study and for instances. The one for series is answered as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     Honest,
+    /// Without the Number of Study Related Instances, which is an optional key.
+    Terse,
     /// Backwards, each match twice, and matches of another study between them.
     Untidy,
     /// Its context is refused.
@@ -42,22 +44,28 @@ pub(super) enum Manner {
     Garbage,
 }
 
-pub(super) struct Finder {
+pub(crate) struct Finder {
     address: SocketAddr,
+    held: Arc<Mutex<Held>>,
+    /// Questions for a study.
+    asked: Arc<AtomicUsize>,
     /// Matches that were sent.
     sent: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Finder {
-    pub(super) fn new(held: Held, manner: Manner) -> Self {
+    pub(crate) fn new(held: Held, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let finder = Self { address, sent: Arc::default(), requests: Arc::default() };
+        let (held, asked) = (Arc::new(Mutex::new(held)), Arc::<AtomicUsize>::default());
+        let finder = Self { address, held, asked, sent: Arc::default(), requests: Arc::default() };
         let (sent, requests) = (finder.sent.clone(), finder.requests.clone());
+        let (held, asked) = (finder.held.clone(), finder.asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let titles = Serving { wire: Wire(stream.unwrap()), held: &held, manner, sent: &sent }.serve();
+                let wire = Wire(stream.unwrap());
+                let titles = Serving { wire, held: &held, manner, asked: &asked, sent: &sent }.serve();
                 requests.lock().extend(titles);
             }
         });
@@ -65,24 +73,39 @@ impl Finder {
     }
 
     /// The table of the configuration.
-    pub(super) fn destination(&self) -> String {
+    pub(crate) fn destination(&self) -> String {
         super::destination(self.address, "")
     }
 
-    pub(super) fn sent(&self) -> usize {
+    /// The table of the configuration of a node that it sends to as that AE title.
+    pub(crate) fn peer(&self, ae_title: &str) -> String {
+        format!("[[peer]]\nae_title = \"{ae_title}\"\naddress = \"{}\"\n", self.address)
+    }
+
+    /// What it has from now on.
+    pub(crate) fn hold(&self, held: Held) {
+        *self.held.lock() = held;
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }
 
     /// Calling and called AE titles of the associations that have ended.
-    pub(super) fn titles(&self) -> Vec<(String, String)> {
+    pub(crate) fn titles(&self) -> Vec<(String, String)> {
         self.requests.lock().clone()
     }
 }
 
 struct Serving<'a> {
     wire: Wire<TcpStream>,
-    held: &'a Held,
+    held: &'a Mutex<Held>,
     manner: Manner,
+    asked: &'a AtomicUsize,
     sent: &'a AtomicUsize,
 }
 
@@ -144,7 +167,13 @@ impl Serving<'_> {
         let key = |element| text(&value(&identifier, element));
         let (level, study, series) = (key(0x0052), key(0x000D), key(0x000E));
         let mut matches: Vec<Vec<u8>> = Vec::new();
-        let of_study = self.held.get(&study);
+        let held = self.held.lock().clone();
+        let of_study = held.get(&study);
+        if level.trim() == "STUDY" {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let count = of_study.map(|of_study| of_study.values().map(Vec::len).sum());
+            return self.answer_study(&command_set, &study, count);
+        }
         if level.trim() == "SERIES" {
             let series = of_study.into_iter().flat_map(|series| series.keys());
             matches.extend(series.map(|uid| identifier_of(&study, uid, None)));
@@ -157,9 +186,27 @@ impl Serving<'_> {
         self.answer(&command_set, &matches, 0)
     }
 
+    fn answer_study(&mut self, command_set: &[u8], study: &str, count: Option<usize>) -> Option<()> {
+        let number = |count: usize| match self.manner {
+            Manner::Terse => Vec::new(),
+            _ => element(0x0020, 0x1208, &count.to_string()),
+        };
+        let one = |count| [element(0x0008, 0x0052, "STUDY "), element(0x0020, 0x000D, study), number(count)].concat();
+        let matches: Vec<_> = count.map(one).into_iter().collect();
+        match self.manner {
+            Manner::Fails(status) => self.answer(command_set, &[], status),
+            Manner::Hangs => {
+                while self.wire.pdu().is_some() {}
+                None
+            }
+            Manner::Dies => None,
+            _ => self.answer(command_set, &matches, 0),
+        }
+    }
+
     fn answer_images(&mut self, command_set: &[u8], mut matches: Vec<Vec<u8>>) -> Option<()> {
         match self.manner {
-            Manner::Honest | Manner::Refuses => {}
+            Manner::Honest | Manner::Terse | Manner::Refuses => {}
             Manner::Untidy => {
                 matches = matches.into_iter().rev().flat_map(|one| [one.clone(), one]).collect();
                 matches.insert(1, identifier_of("1.9.9", "1.9.9.9", Some("1.9.9.9.9")));

@@ -2,8 +2,8 @@
 
 mod committing;
 mod faults;
-#[cfg(feature = "test-faults")]
-mod finder;
+#[allow(dead_code, reason = "only a build with test-faults uses all of it")]
+pub(crate) mod finder;
 mod limits;
 #[cfg(feature = "test-faults")]
 mod reconciling;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use tidegate_catalogue::catch_up::{CatchUp, Depth};
 use tidegate_catalogue::{
-    Catalogue, Completed, EventChange, EventKind, EventNote, EventOutcome, Following, News, Origin, OwedEvent, Quiet,
-    Record, Subscription, Wholeness,
+    Catalogue, Circumstances, Completed, EventChange, EventKind, EventNote, EventOutcome, Following, News, Origin,
+    OwedEvent, Quiet, Record, Subscription, Wholeness,
 };
 
 use super::delivering::{DELIVERED, dead, record_to};
@@ -36,7 +36,11 @@ impl Fixture {
     }
 
     fn complete(&mut self, now_ms: i64) -> Completed {
-        self.catalogue.complete(now_ms, 1000, &nobody).unwrap()
+        self.complete_beside(now_ms, &nobody)
+    }
+
+    fn complete_beside(&mut self, now_ms: i64, is_busy: &dyn Fn(&str) -> bool) -> Completed {
+        self.catalogue.complete(now_ms, 1000, &Circumstances { is_busy, may_ask: &nobody }).unwrap()
     }
 
     /// Kinds and data of all events so far.
@@ -165,7 +169,7 @@ fn a_study_that_somebody_is_sending_is_held_until_it_is_released() {
     let mut fixture = Fixture::following(following(&[StudyComplete, SeriesComplete]));
     fixture.catalogue.enter(&[record(1, 1, 1), record(2, 1, 1)]).unwrap();
     let is_busy = |uid: &str| uid == "1.2.1";
-    let done = fixture.catalogue.complete(10_000_000, 1000, &is_busy).unwrap();
+    let done = fixture.complete_beside(10_000_000, &is_busy);
     assert_eq!((done.studies, done.series, done.held), (1, 1, 2));
     assert_eq!(fixture.catalogue.next_due_ms().unwrap(), None, "nobody looks at what is held");
     fixture.catalogue.release(&["1.2.7".to_owned(), "1.2.1".to_owned()], 10_000_500).unwrap();
@@ -173,11 +177,11 @@ fn a_study_that_somebody_is_sending_is_held_until_it_is_released() {
     assert_eq!(fixture.complete(10_000_500).studies, 1);
     // One that is held is due anew with each arrival.
     fixture.catalogue.enter(&[Record { received_ms: 20_000_000, ..record(2, 1, 2) }]).unwrap();
-    fixture.catalogue.complete(30_000_000, 1000, &|_| true).unwrap();
+    fixture.complete_beside(30_000_000, &|_| true);
     fixture.catalogue.enter(&[Record { received_ms: 30_000_001, ..record(2, 1, 3) }]).unwrap();
     assert_eq!(fixture.catalogue.next_due_ms().unwrap(), Some(30_030_001));
     // After a start nobody is sending.
-    fixture.catalogue.complete(40_000_000, 1000, &|_| true).unwrap();
+    fixture.complete_beside(40_000_000, &|_| true);
     let mut fixture = fixture.reopen();
     fixture.catalogue.release_all(40_000_001).unwrap();
     assert_eq!(fixture.complete(40_000_001).studies, 1);
@@ -342,7 +346,14 @@ fn a_hundred_thousand_open_studies_cost_a_look_at_an_index() {
     }
     let a_look = began.elapsed() / 1000;
     let began = Instant::now();
-    assert_eq!(fixture.catalogue.complete(1_030_000, 256, &nobody).unwrap().series, 256);
+    assert_eq!(
+        fixture
+            .catalogue
+            .complete(1_030_000, 256, &Circumstances { is_busy: &nobody, may_ask: &nobody })
+            .unwrap()
+            .series,
+        256
+    );
     let a_completion = began.elapsed();
     println!("a look {a_look:?}, a transaction with 256 series {a_completion:?}");
     assert!(a_look < Duration::from_millis(1) && a_completion < Duration::from_secs(1), "{a_look:?} {a_completion:?}");

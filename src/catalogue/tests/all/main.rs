@@ -11,6 +11,7 @@ mod deliveries_model;
 mod delivering;
 mod entering;
 mod faults;
+mod hints;
 mod killed;
 mod model;
 mod opening;

@@ -75,6 +75,7 @@ pub(crate) fn record(study: u32, series: u32, number: u32) -> Record {
             description: Some("Axial".to_owned()),
         },
         instance_number: Some(i64::from(number)),
+        told: tidegate_catalogue::ToldNumbers::default(),
         bytes: 1000,
         digest: Some(u128::from(number)),
         received_ms: 1_000_000 + i64::from(study) * 1000 + i64::from(number),
