@@ -78,6 +78,6 @@ impl Deliveries {
 
     /// The same for events that are owed, and sinks.
     pub(crate) fn events_changed(&self) -> watch::Receiver<u64> {
-        self.shared.notes.events_changed.subscribe()
+        self.shared.events_changed()
     }
 }

@@ -174,7 +174,7 @@ impl SinkActor {
             }
         }
         self.rest_if_idle(now);
-        self.publish_phase(is_closed);
+        self.publish_phase(is_closed, now);
     }
 
     fn take_settings(&mut self) {
@@ -373,7 +373,7 @@ impl SinkActor {
         }
     }
 
-    fn publish_phase(&self, is_closed: bool) {
+    fn publish_phase(&self, is_closed: bool, now: Instant) {
         let is_gone = self.row.as_ref().is_some_and(|(row, _)| row.gone_ms.is_some());
         let phase = if self.is_unreadable {
             SinkPhase::Unavailable
@@ -386,6 +386,8 @@ impl SinkActor {
         } else {
             SinkPhase::Publishing
         };
-        self.figures.seen.lock().phase = phase;
+        let next_attempt = self.down.filter(|_| phase == SinkPhase::Down).map(|(_, at)| SystemTime::now() + (at - now));
+        let mut seen = self.figures.seen.lock();
+        (seen.phase, seen.next_attempt) = (phase, next_attempt);
     }
 }

@@ -87,9 +87,6 @@ fn due(db: &Connection, sql: &str, now_ms: i64, limit: u32) -> Result<Vec<Due>> 
 type Tell = fn(&Connection, &mut Outbox<'_>, &Due, &ContentSet, i64) -> Result<()>;
 
 fn tell_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, set: &ContentSet, now_ms: i64) -> Result<()> {
-    if !outbox.wants(EventKind::SeriesComplete) {
-        return Ok(());
-    }
     let sql = "json_object('study', ?1, 'series', ?2, 'modality', (SELECT modality FROM series WHERE id = ?3), 'instances', ?4,
         'bytes', ?5, 'digest', ?6, 'completions', (SELECT told FROM series WHERE id = ?3))";
     let digest = format!("{:032x}", set.digest);
@@ -98,17 +95,15 @@ fn tell_series(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, set: &Conten
 }
 
 fn tell_study(db: &Connection, outbox: &mut Outbox<'_>, due: &Due, set: &ContentSet, now_ms: i64) -> Result<()> {
-    if outbox.wants(EventKind::StudyComplete) {
-        let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
-            'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
-            'modalities', json((SELECT json_group_array(modality) FROM
-                (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
-            'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
-                JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))))";
-        let digest = format!("{:032x}", set.digest);
-        let data = outbox::json(db, sql, params![due.uid, due.id, set.instances, set.bytes, digest])?;
-        outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
-    }
+    let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
+        'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
+        'modalities', json((SELECT json_group_array(modality) FROM
+            (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
+        'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
+            JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))))";
+    let digest = format!("{:032x}", set.digest);
+    let data = outbox::json(db, sql, params![due.uid, due.id, set.instances, set.bytes, digest])?;
+    outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
     let sql = "SELECT destination FROM study_destination WHERE study = ?1";
     let mut statement = db.prepare_cached(sql)?;
     let destinations = statement.query_map([due.id], |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;

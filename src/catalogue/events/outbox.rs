@@ -22,9 +22,9 @@ pub(crate) struct Outbox<'a> {
 }
 
 impl Following {
-    /// Whether any sink wants events of that kind.
-    pub(crate) fn wants(&self, kind: EventKind) -> bool {
-        self.sinks.iter().any(|sink| sink.kinds.contains(&kind))
+    /// Whether events of that kind are written. All are, for people, but one an instance would push the others out of what is kept.
+    pub(crate) fn writes(&self, kind: EventKind) -> bool {
+        kind != EventKind::InstanceStored || self.sinks.iter().any(|sink| sink.kinds.contains(&kind))
     }
 }
 
@@ -33,16 +33,8 @@ impl<'a> Outbox<'a> {
         Self { db, following, sinks: HashMap::new(), has_changed: false }
     }
 
-    /// Whether any sink wants events of that kind.
-    pub(crate) fn wants(&self, kind: EventKind) -> bool {
-        self.following.wants(kind)
-    }
-
-    /// Owes an event to each sink that wants it. `data` is a JSON object.
+    /// Writes an event, and owes it to each sink that wants it. `data` is a JSON object.
     pub(crate) fn emit(&mut self, kind: EventKind, study: i64, subject: &str, at_ms: i64, data: &str) -> Result<()> {
-        if !self.wants(kind) {
-            return Ok(());
-        }
         let sql = "INSERT INTO event (kind, study, subject, at_ms, data) VALUES (?1, ?2, ?3, ?4, ?5)";
         self.db.prepare_cached(sql)?.execute((kind.number(), study, subject, at_ms, data))?;
         let event = self.db.last_insert_rowid();

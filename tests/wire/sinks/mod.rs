@@ -1,5 +1,7 @@
 //! Completeness of studies and the webhooks that tell of it, with a receiver in another language that fails in every way.
 
+mod stream;
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
