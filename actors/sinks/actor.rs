@@ -79,6 +79,8 @@ pub(crate) struct SinkActor {
     begun: HashSet<i64>,
     /// Failures of the sink as a whole in a row, and when it is asked again.
     down: Option<(u32, Instant)>,
+    /// Whether the log says last that it takes none.
+    is_told_down: bool,
     has_changed: bool,
     is_unreadable: bool,
     looked_at: Option<Instant>,
@@ -112,6 +114,7 @@ impl SinkActor {
             notes: Vec::new(),
             begun: HashSet::new(),
             down: None,
+            is_told_down: false,
             has_changed: true,
             is_unreadable: false,
             looked_at: None,
@@ -274,6 +277,9 @@ impl SinkActor {
         let outcome = match published {
             Ok(()) => {
                 self.down = None;
+                if std::mem::take(&mut self.is_told_down) {
+                    tracing::info!(sink = self.name, "sink takes events again");
+                }
                 self.figures.published.increment();
                 self.figures.seen.lock().last_success = Some(SystemTime::now());
                 EventOutcome::Published
@@ -316,6 +322,7 @@ impl SinkActor {
         if is_down {
             if self.down.is_none() {
                 tracing::warn!(sink = self.name, why, "sink does not take events; trying again");
+                self.is_told_down = true;
             }
             self.down = Some((failures, now + wait));
             self.page.clear();

@@ -39,9 +39,15 @@ impl Fixture {
         self.catalogue.complete(now_ms, 1000, &nobody).unwrap()
     }
 
-    /// Kinds and data of all events so far.
+    /// Kinds and data of the events that a sink is owed.
     fn events(&self) -> Vec<(EventKind, String)> {
-        self.reader().events(0, 1000).unwrap().into_iter().map(|event| (event.kind, event.data)).collect()
+        let events = self.reader().events(0, 1000).unwrap().into_iter().filter(|event| event.owed > 0);
+        events.map(|event| (event.kind, event.data)).collect()
+    }
+
+    /// Kinds of all events so far.
+    fn written(&self) -> Vec<EventKind> {
+        self.reader().events(0, 1000).unwrap().into_iter().map(|event| event.kind).collect()
     }
 
     fn kinds(&self) -> Vec<EventKind> {
@@ -222,11 +228,12 @@ fn what_was_stored_before_is_not_announced_and_what_was_missed_is() {
 }
 
 #[test]
-fn without_a_sink_that_wants_it_there_is_no_event() {
+fn without_a_sink_that_wants_it_an_event_is_for_people_but_those_of_instances_are_not_written() {
     let mut fixture = Fixture::following(following(&[DeliveryDead]));
     fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
     assert_eq!(fixture.complete(10_000_000).studies, 1);
     assert_eq!(fixture.events(), []);
+    assert_eq!(fixture.written(), [SeriesComplete, StudyComplete]);
     let mut fixture = Fixture::following(following(&[InstanceStored]));
     fixture.catalogue.enter(&[record(1, 1, 1), record(1, 1, 1)]).unwrap();
     assert_eq!(fixture.kinds(), [InstanceStored]);
