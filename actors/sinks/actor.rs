@@ -163,7 +163,8 @@ impl SinkActor {
         let now = Instant::now();
         self.wake_at = now + LONGEST_SLEEP;
         self.take_settings();
-        let is_stopping = matches!(*self.env.phase.borrow(), Phase::Draining | Phase::Aborting);
+        // While associations end, receivers are told of it.
+        let is_stopping = *self.env.phase.borrow() == Phase::Aborting;
         self.note();
         let is_closed = self.down.is_some_and(|(_, at)| at > now);
         if let Some((_, at)) = self.down.filter(|_| is_closed) {

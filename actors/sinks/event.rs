@@ -107,9 +107,9 @@ impl EventOut {
         let id = event_id(generation, owed.event);
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(owed.at_ms).unwrap_or(0));
         let time = humantime::format_rfc3339_millis(at).to_string();
-        let facts = (owed.kind.name(), owed.study.uid.as_str(), time.as_str());
+        let facts = (owed.kind.name(), owed.subject.as_str(), time.as_str());
         let event = CloudEvent::new((&id, source), facts, &owed.data);
-        let body = if has_patient { event.of_patient(&owed.study) } else { event }.text();
+        let body = if has_patient && !owed.study.uid.is_empty() { event.of_patient(&owed.study) } else { event }.text();
         Self { id, kind: owed.kind, body }
     }
 }

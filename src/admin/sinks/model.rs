@@ -68,7 +68,8 @@ pub(crate) struct OwedEventLine {
     pub(crate) sink: String,
     /// Its type.
     pub(crate) kind: String,
-    pub(crate) study_instance_uid: String,
+    /// What it is about: a Study Instance UID, or what else its type has.
+    pub(crate) subject: String,
     /// When it came about.
     pub(crate) time: String,
     /// Whether it was given up.
@@ -109,7 +110,7 @@ pub(crate) struct PastEventLine {
     pub(crate) id: String,
     /// Its type.
     pub(crate) kind: String,
-    /// What it is about: a Study Instance UID.
+    /// What it is about: a Study Instance UID, or what else its type has.
     pub(crate) subject: String,
     /// When it came about.
     pub(crate) time: String,
@@ -187,7 +188,7 @@ impl From<EventRow> for OwedEventLine {
             event: row.event.event,
             sink: row.sink,
             kind: row.event.kind.name().to_owned(),
-            study_instance_uid: row.event.study.uid,
+            subject: row.event.subject,
             time: rfc3339(row.event.at_ms),
             is_dead: row.is_dead,
             attempts: row.event.attempts,

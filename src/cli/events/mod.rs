@@ -164,7 +164,7 @@ fn owed(found: &OwedEvents, width: usize) -> String {
             .map_or_else(String::new, |why| format!(" last failure: {}", cut(&safe(why), WHY_COLUMNS)));
         let next = event.next_attempt.as_ref().filter(|_| event.attempts > 0);
         let next = next.map_or_else(String::new, |at| format!(" next attempt at {at}"));
-        table.line(format!("{}{next}{why}", safe(&event.study_instance_uid)));
+        table.line(format!("{}{next}{why}", safe(&event.subject)));
     }
     table.render(width)
 }

@@ -34,7 +34,7 @@ pub(in crate::cli) fn widest(width: usize) -> String {
         event: 9_999_999,
         sink: "w".repeat(32),
         kind: "instance.stored".to_owned(),
-        study_instance_uid: format!("1.2.840.113619.{}", "9".repeat(49)),
+        subject: format!("1.2.840.113619.{}", "9".repeat(49)),
         time: time.clone(),
         is_dead: false,
         attempts: 9_999,

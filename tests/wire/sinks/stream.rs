@@ -12,8 +12,10 @@ use serde_json::Value;
 
 use super::{QUIET, Receiver, kill, store};
 use crate::catalogue::{file, wait_for};
+use crate::commitment::modality::{ask as ask_for, of_ct, report, with_commitment};
 use crate::http::ask;
 use crate::node::{Node, eventually};
+use crate::wire::Wire;
 
 /// A node with an admin surface, on the root of another if there was one.
 fn start(root: Option<&Path>, tables: &str) -> Node {
@@ -282,4 +284,43 @@ fn a_terminal_follows_the_events_of_a_node_that_is_started_again() {
     assert_eq!(told, [("study.complete".into(), "1.2.3".into()), ("study.complete".into(), "1.2.4".into())]);
     assert_eq!(lines[0]["source"], "/tidegate/TIDEGATE");
     people.has("out", lines[1]["id"].as_str().unwrap());
+}
+
+#[test]
+fn a_drain_and_a_report_of_commitment_are_events_of_no_study_once_each() {
+    let receiver = Receiver::started();
+    let tables = format!("{QUIET}{}", receiver.table("events = [\"commitment.reported\", \"node.draining\"]"));
+    let mut node = start(None, &tables);
+    wait_for(&file(&node), 0, 0);
+    let mut stream = Stream::open(&node, "?type=commitment.reported", None);
+    crate::catalogue::store(&node, 0..2);
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(ask_for(&mut wire, &of_ct("1.2.9", &["1.2.3.4.0", "1.2.3.4.1", "1.2.3.4.7"])), 0);
+    report(&mut wire, Some(0));
+    let reported = stream.event("commitment.reported");
+    let facts = ["instances", "committed", "not_committed"].map(|name| reported.data["data"][name].clone());
+    assert_eq!((reported.data["subject"].clone(), facts), ("1.2.9".into(), [3, 2, 1].map(Value::from)));
+    wire.release();
+    let token = bearer(&node);
+    assert_eq!(ask(node.admin_address(), "POST", "/api/drain", &[("Authorization", &token)], "").status, 202);
+    receiver.wait_for(&[("commitment.reported", "1.2.9"), ("node.draining", "TIDEGATE")]);
+    assert_eq!(receiver.requests()[1]["event"]["data"]["reason"], "operator");
+    assert_eq!(node.stop(), Some(0));
+
+    // What the record says is told again, and is known.
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("storage");
+    fs::rename(node.storage(), &kept).unwrap();
+    let node = start(Some(&kept), &tables);
+    wait_for(&file(&node), 2, 0);
+    std::thread::sleep(Duration::from_secs(2));
+    let (root, _kept) = kill(node);
+    // A node that was killed between its two files.
+    let db = Connection::open(root.join(".tidegate/catalogue.sqlite")).unwrap();
+    assert_eq!(db.query_row("SELECT count(*) FROM event WHERE kind = 6", [], |row| row.get::<_, i64>(0)), Ok(1));
+    db.execute_batch("DELETE FROM event WHERE kind = 6; DELETE FROM told WHERE origin LIKE 'commitment %'").unwrap();
+    drop(db);
+    let node = start(Some(&root), &tables);
+    let mut stream = Stream::open(&node, "?after=-100&type=commitment.reported", None);
+    assert_eq!(stream.event("commitment.reported").data["subject"], "1.2.9");
 }
