@@ -370,7 +370,7 @@ fn events_of_a_former_version_keep_their_numbers_and_their_places() {
     assert_eq!(fixture.due(0).iter().map(|event| event.event).collect::<Vec<_>>(), [9]);
     fixture.catalogue.enter(&[record(2, 1, 1)]).unwrap();
     fixture.complete(10_000_000_000_000);
-    assert_eq!(fixture.reader().last_event().unwrap(), 11);
+    assert_eq!(fixture.reader().last_event().unwrap(), 12);
     assert_eq!(fixture.catalogue.check().unwrap(), []);
 }
 
