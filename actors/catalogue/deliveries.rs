@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidegate_catalogue::{DeliveryNote, EventNote};
+use tidegate_catalogue::{DeliveryNote, EventNote, Told};
 use tidegate_memory::{MemoryBudget, Stage};
 use tokio::sync::{oneshot, watch};
 
@@ -14,6 +14,8 @@ use super::shared::Shared;
 pub(crate) const MAX_NOTES: usize = 512;
 /// What the texts of a note take, about.
 const TEXT_BYTES: usize = 128;
+/// What the texts of an event take, about.
+const TOLD_BYTES: usize = 512;
 
 /// Why notes were not entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +46,7 @@ impl Deliveries {
     /// # Errors
     /// See [`NotNoted`]: the notes may be given again.
     pub(crate) async fn note(&self, notes: Vec<DeliveryNote>) -> Result<(), NotNoted> {
-        self.enter(notes, Vec::new()).await
+        self.enter(notes, Vec::new(), Vec::new()).await
     }
 
     /// The same for outcomes of events.
@@ -52,23 +54,51 @@ impl Deliveries {
     /// # Errors
     /// See [`NotNoted`].
     pub(crate) async fn note_events(&self, notes: Vec<EventNote>) -> Result<(), NotNoted> {
-        self.enter(Vec::new(), notes).await
+        self.enter(Vec::new(), notes, Vec::new()).await
     }
 
-    async fn enter(&self, notes: Vec<DeliveryNote>, event_notes: Vec<EventNote>) -> Result<(), NotNoted> {
-        let of_deliveries = &self.shared.notes;
+    /// The same for what another part of the node tells.
+    ///
+    /// # Errors
+    /// See [`NotNoted`].
+    pub(crate) async fn tell(&self, told: Vec<Told>) -> Result<(), NotNoted> {
+        self.enter(Vec::new(), Vec::new(), told).await
+    }
+
+    /// Tells something, and does not wait until it is durable.
+    ///
+    /// # Errors
+    /// See [`NotNoted`].
+    pub(crate) fn tell_at_once(&self, told: Told) -> Result<(), NotNoted> {
+        self.push(Vec::new(), Vec::new(), vec![told]).map(drop)
+    }
+
+    async fn enter(
+        &self,
+        notes: Vec<DeliveryNote>,
+        event_notes: Vec<EventNote>,
+        told: Vec<Told>,
+    ) -> Result<(), NotNoted> {
         // The place is free again when the answer is there.
-        let _place = of_deliveries.places.acquire().await.map_err(|_| NotNoted::Ended)?;
+        let _place = self.shared.notes.places.acquire().await.map_err(|_| NotNoted::Ended)?;
+        let answered = self.push(notes, event_notes, told)?;
+        answered.await.map_err(|_| NotNoted::Ended)
+    }
+
+    fn push(
+        &self,
+        notes: Vec<DeliveryNote>,
+        event_notes: Vec<EventNote>,
+        told: Vec<Told>,
+    ) -> Result<oneshot::Receiver<()>, NotNoted> {
         let bytes = notes.len() * (size_of::<DeliveryNote>() + TEXT_BYTES)
-            + event_notes.len() * (size_of::<EventNote>() + TEXT_BYTES);
+            + event_notes.len() * (size_of::<EventNote>() + TEXT_BYTES)
+            + told.len() * (size_of::<Told>() + TOLD_BYTES);
         let holder = self.budget.open_account("deliveries");
         let lease = holder.lease(Stage::Catalogue, bytes as u64).map_err(|_| NotNoted::NoMemory)?;
         let (answer, answered) = oneshot::channel();
-        let call = Call { notes, event_notes, answer, lease };
-        if !of_deliveries.push(call) {
-            return Err(NotNoted::Ended);
-        }
-        answered.await.map_err(|_| NotNoted::Ended)
+        let call = Call { notes, event_notes, told, answer, lease };
+        if self.shared.notes.push(call) { Ok(answered) } else { Err(NotNoted::Ended) }
     }
 
     /// Ticks after each transaction that has added or changed deliveries, or a destination.
@@ -78,6 +108,6 @@ impl Deliveries {
 
     /// The same for events that are owed, and sinks.
     pub(crate) fn events_changed(&self) -> watch::Receiver<u64> {
-        self.shared.notes.events_changed.subscribe()
+        self.shared.events_changed()
     }
 }

@@ -193,7 +193,9 @@ impl<D: Disk> Keeper<D> {
             }
             let notes: Vec<_> = calls.iter().flat_map(|call| &call.notes).collect();
             let event_notes: Vec<_> = calls.iter().flat_map(|call| &call.event_notes).collect();
-            let news = News { records: &batch.records, again: &batch.stored, notes: &notes, event_notes: &event_notes };
+            let told: Vec<_> = calls.iter().flat_map(|call| &call.told).collect();
+            let (records, again) = (&*batch.records, &*batch.stored);
+            let news = News { records, again, notes: &notes, event_notes: &event_notes, told: &told };
             file.enter_news(&news).map(drop)
         });
         if entered.is_none() {

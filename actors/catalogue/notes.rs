@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tidegate_catalogue::{DeliveryNote, EventNote};
+use tidegate_catalogue::{DeliveryNote, EventNote, Told};
 use tidegate_memory::MemoryLease;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
@@ -14,6 +14,7 @@ const MAX_CALLS: usize = 64;
 pub(super) struct Call {
     pub(super) notes: Vec<DeliveryNote>,
     pub(super) event_notes: Vec<EventNote>,
+    pub(super) told: Vec<Told>,
     pub(super) answer: oneshot::Sender<()>,
     pub(super) lease: MemoryLease,
 }

@@ -134,6 +134,11 @@ impl Shared {
         self.notes.changed.subscribe()
     }
 
+    /// Ticks after each transaction that has added or changed events.
+    pub(crate) fn events_changed(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.notes.events_changed.subscribe()
+    }
+
     pub(crate) fn new(settings: CatalogueSettings, budget: &MemoryBudget) -> Arc<Self> {
         let figures = Figures::default();
         figures.seen.lock().is_uncertain = true;

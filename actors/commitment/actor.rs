@@ -24,7 +24,9 @@ use super::routes::{Route, route};
 use super::shared::{Question, Shared};
 use super::state::{NO_WAY, WAITS_FOR};
 use super::tasks::{Lately, Task, Tasks};
+use super::telling::{self, Telling};
 use crate::catalogue;
+use crate::catalogue::deliveries::Deliveries;
 use crate::committed::clock_ms;
 use crate::fault;
 use crate::gauges::Gauges;
@@ -96,6 +98,8 @@ pub(crate) struct CommitmentActor {
     pub(super) awaited_at: Instant,
     pub(super) awaited_from: i64,
     pub(super) awaited_left: usize,
+    /// Since when requests are reported that are no events yet.
+    pub(super) untold_ms: Option<i64>,
     /// Ticks when deliveries change.
     pub(super) deliveries: watch::Receiver<u64>,
     /// Calls that wait for an association thread.
@@ -134,6 +138,7 @@ impl CommitmentActor {
             awaited_at: now,
             awaited_from: 0,
             awaited_left: 0,
+            untold_ms: None,
             deliveries: catalogue.deliveries_changed(),
             probing: Probing::default(),
             away: HashMap::new(),
@@ -150,13 +155,16 @@ impl CommitmentActor {
 
     pub(crate) async fn run(mut self) {
         self.liveness.ready();
+        let mut telling = Telling::new(Deliveries::new(self.catalogue.clone(), self.budget.clone()));
         loop {
             self.turn();
             self.start_calls();
+            telling.begin(&mut self.record, self.untold_ms.take());
             tokio::select! {
                 biased;
                 () = self.liveness.stop_requested() => break,
                 () = self.until_due() => {}
+                () = telling.step() => {}
             }
             fault::point("commitment");
             tokio::task::yield_now().await;
@@ -182,6 +190,7 @@ impl CommitmentActor {
             })?;
             requests.has_refusals()
         });
+        self.untold_ms = [self.untold_ms, telling::recalled(&mut self.record)].into_iter().flatten().min();
         if let Some(has_refusals) = read {
             (self.retrying, self.nowhere) = (retrying, nowhere);
             // What has arrived meanwhile, nobody tells.

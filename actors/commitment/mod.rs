@@ -14,6 +14,7 @@
 //! | [`outcome`] | what becomes of a report: record, log, audit and figures |
 //! | [`references`] | the references of a request, until they are durable |
 //! | [`shared`] | what the child, the associations, the calls and the observers share |
+//! | [`telling`] | reports as events of the catalogue |
 //! | [`figures`], [`state`] | what operators see of it |
 //!
 //! Invariants: a request is durable before its response. A report never overtakes that response. It says of each instance what was found
@@ -35,5 +36,6 @@ mod routes;
 pub(crate) mod shared;
 pub mod state;
 mod tasks;
+mod telling;
 
 pub(crate) use self::shared::Shared;

@@ -76,6 +76,7 @@ impl CommitmentActor {
         if noted == Stands::Unknown {
             return Some(());
         }
+        self.untold_ms = Some(self.untold_ms.map_or(at_ms, |untold_ms| untold_ms.min(at_ms)));
         let summary = summary.cloned().unwrap_or_default();
         let took = Duration::from_millis(at_ms.saturating_sub(request.received_ms).max(0).unsigned_abs());
         let figures = &self.shared.figures;

@@ -172,6 +172,7 @@ impl Observer {
             let address = by.address.map(display);
             warn!(operator = by.identity.as_str(), address, "drained by an operator; new associations are rejected");
             self.record_operation(Operation::Drain, by);
+            self.0.tell_draining("operator");
         }
     }
 

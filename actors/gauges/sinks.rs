@@ -1,9 +1,11 @@
 //! What observers see of completeness and of the sinks of events.
 
 use tidegate_catalogue::SinkRow;
+use tokio::sync::watch;
 
 use super::observer::Observer;
 use crate::catalogue::state::CompletedState;
+use crate::node::phase::Phase;
 use crate::sinks::SinkState;
 
 impl Observer {
@@ -15,6 +17,21 @@ impl Observer {
     /// What the sinks of the configuration are doing.
     pub fn event_sinks(&self) -> Vec<SinkState> {
         self.0.event_sinks.states()
+    }
+
+    /// The `source` of the events of this node.
+    pub fn event_source(&self) -> String {
+        self.0.live.get().events.source.clone()
+    }
+
+    /// Ticks after each transaction that has added or changed events; `None` without a catalogue.
+    pub fn events_changed(&self) -> Option<watch::Receiver<u64>> {
+        self.0.catalogue.as_ref().map(|catalogue| catalogue.events_changed())
+    }
+
+    /// The phase of the node, as it changes.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.0.phase.subscribe()
     }
 
     /// What was completed since the start; `None` without a catalogue.

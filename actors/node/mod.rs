@@ -243,7 +243,9 @@ impl Node {
     /// Stops the node. No new associations are accepted; open ones have `grace` to finish their current instance and are then aborted.
     /// Acknowledged instances are stored.
     pub async fn stop(self, grace: Duration) -> Stopped {
-        self.shared.phase.send_replace(Phase::Draining);
+        if self.shared.phase.send_replace(Phase::Draining) == Phase::Serving {
+            self.shared.tell_draining("stop");
+        }
         let mut answers = self.stop_group(Group::Listener).await;
         self.wait_for_associations(grace).await;
         let associations_aborted = self.shared.admission.open();

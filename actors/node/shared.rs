@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use serde_json::json;
+use tidegate_catalogue::{EventKind, Told};
 use tidegate_memory::allocator::{AllocatorError, AllocatorProbe};
 use tidegate_memory::pressure::Level;
 use tidegate_memory::{AllocatorStatistics, MemoryBudget};
@@ -18,7 +20,7 @@ use crate::association::{self, PasscodeQueue};
 use crate::catalogue::deliveries::Deliveries;
 use crate::catalogue::{self, Assumed, CatalogueSink, RootDisk};
 use crate::commitment;
-use crate::committed::{Sink, Sinks};
+use crate::committed::{Sink, Sinks, clock_ms};
 use crate::delivery;
 use crate::elements::Catalogued;
 use crate::gauges::Gauges;
@@ -285,6 +287,17 @@ impl Shared {
     /// The environment of the child that asks the sources of studies.
     pub(crate) fn sources_env(&self) -> sources::Env {
         sources::Env { sources: self.sources.clone(), live: self.live.clone(), budget: self.budget.clone() }
+    }
+
+    /// Tells sinks and people that no associations are accepted any more. A node that cannot tell it drains all the same.
+    pub(crate) fn tell_draining(&self, reason: &str) {
+        let Some(catalogue) = self.catalogue.clone() else { return };
+        let (at_ms, live) = (clock_ms(), self.live.get());
+        let subject = live.events.source.rsplit('/').next().unwrap_or_default().to_owned();
+        let data = json!({ "reason": reason, "associations": self.admission.open() }).to_string();
+        let (kind, origin) = (EventKind::NodeDraining, format!("draining {at_ms}"));
+        let _ =
+            Deliveries::new(catalogue, self.budget.clone()).tell_at_once(Told { kind, origin, subject, at_ms, data });
     }
 
     /// The environment of the supervisor.

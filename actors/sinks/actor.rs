@@ -79,6 +79,8 @@ pub(crate) struct SinkActor {
     begun: HashSet<i64>,
     /// Failures of the sink as a whole in a row, and when it is asked again.
     down: Option<(u32, Instant)>,
+    /// Whether the log says last that it takes none.
+    is_told_down: bool,
     has_changed: bool,
     is_unreadable: bool,
     looked_at: Option<Instant>,
@@ -112,6 +114,7 @@ impl SinkActor {
             notes: Vec::new(),
             begun: HashSet::new(),
             down: None,
+            is_told_down: false,
             has_changed: true,
             is_unreadable: false,
             looked_at: None,
@@ -160,7 +163,8 @@ impl SinkActor {
         let now = Instant::now();
         self.wake_at = now + LONGEST_SLEEP;
         self.take_settings();
-        let is_stopping = matches!(*self.env.phase.borrow(), Phase::Draining | Phase::Aborting);
+        // While associations end, receivers are told of it.
+        let is_stopping = *self.env.phase.borrow() == Phase::Aborting;
         self.note();
         let is_closed = self.down.is_some_and(|(_, at)| at > now);
         if let Some((_, at)) = self.down.filter(|_| is_closed) {
@@ -174,7 +178,7 @@ impl SinkActor {
             }
         }
         self.rest_if_idle(now);
-        self.publish_phase(is_closed);
+        self.publish_phase(is_closed, now);
     }
 
     fn take_settings(&mut self) {
@@ -274,6 +278,9 @@ impl SinkActor {
         let outcome = match published {
             Ok(()) => {
                 self.down = None;
+                if std::mem::take(&mut self.is_told_down) {
+                    tracing::info!(sink = self.name, "sink takes events again");
+                }
                 self.figures.published.increment();
                 self.figures.seen.lock().last_success = Some(SystemTime::now());
                 EventOutcome::Published
@@ -316,6 +323,7 @@ impl SinkActor {
         if is_down {
             if self.down.is_none() {
                 tracing::warn!(sink = self.name, why, "sink does not take events; trying again");
+                self.is_told_down = true;
             }
             self.down = Some((failures, now + wait));
             self.page.clear();
@@ -373,7 +381,7 @@ impl SinkActor {
         }
     }
 
-    fn publish_phase(&self, is_closed: bool) {
+    fn publish_phase(&self, is_closed: bool, now: Instant) {
         let is_gone = self.row.as_ref().is_some_and(|(row, _)| row.gone_ms.is_some());
         let phase = if self.is_unreadable {
             SinkPhase::Unavailable
@@ -386,6 +394,8 @@ impl SinkActor {
         } else {
             SinkPhase::Publishing
         };
-        self.figures.seen.lock().phase = phase;
+        let next_attempt = self.down.filter(|_| phase == SinkPhase::Down).map(|(_, at)| SystemTime::now() + (at - now));
+        let mut seen = self.figures.seen.lock();
+        (seen.phase, seen.next_attempt) = (phase, next_attempt);
     }
 }

@@ -1,8 +1,11 @@
 //! An event as it is published: CloudEvents 1.0, JSON, structured mode.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tidegate_catalogue::{EventKind, Generation, OwedEvent, StudyValues};
 
 /// The type of the text (CloudEvents 1.0, JSON format).
@@ -44,85 +47,69 @@ pub(crate) enum PublishError {
 }
 
 /// The id of an event: of its catalogue, and its number there. A catalogue that was made anew has other ids.
-fn event_id(generation: Generation, event: i64) -> String {
+pub fn event_id(generation: Generation, event: i64) -> String {
     format!("{generation}-{event}")
 }
 
-/// The JSON text of an event, with the patient if there is one.
-fn cloud_event(
-    id: &str,
-    source: &str,
-    (kind, subject, at_ms, data): (EventKind, &str, i64, &str),
-    patient: Option<&StudyValues>,
-) -> String {
-    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at_ms).unwrap_or(0));
-    let mut text = String::with_capacity(data.len() + 320);
-    text.push_str("{\"specversion\":\"1.0\",\"id\":");
-    quote(&mut text, id);
-    text.push_str(",\"source\":");
-    quote(&mut text, source);
-    text.push_str(",\"type\":");
-    quote(&mut text, kind.name());
-    text.push_str(",\"subject\":");
-    quote(&mut text, subject);
-    text.push_str(",\"time\":");
-    quote(&mut text, &humantime::format_rfc3339_millis(at).to_string());
-    text.push_str(",\"datacontenttype\":\"application/json\",\"data\":");
-    match patient.and_then(|patient| data.strip_suffix('}').map(|open| (open, patient))) {
-        Some((open, patient)) => {
-            text.push_str(open);
-            let StudyValues {
-                patient_id,
-                patient_name,
-                patient_birth_date,
-                accession_number,
-                study_date,
-                description,
-                ..
-            } = patient;
-            for (name, value) in [
-                ("patient_id", patient_id),
-                ("patient_name", patient_name),
-                ("patient_birth_date", patient_birth_date),
-                ("accession_number", accession_number),
-                ("study_date", study_date),
-                ("study_description", description),
-            ] {
-                if let Some(value) = value {
-                    let _ = write!(text, ",\"{name}\":"); // a string takes everything
-                    quote(&mut text, value);
-                }
-            }
-            text.push('}');
-        }
-        None => text.push_str(data),
-    }
-    text.push('}');
-    text
+/// An event in the form of CloudEvents 1.0 (JSON format §3).
+#[derive(Clone, Debug, Serialize)]
+pub struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    r#type: &'a str,
+    subject: &'a str,
+    time: &'a str,
+    datacontenttype: &'static str,
+    data: Cow<'a, RawValue>,
 }
 
-/// A JSON string (RFC 8259 §7).
-fn quote(text: &mut String, value: &str) {
-    text.push('"');
-    for character in value.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            character if character.is_control() => {
-                let _ = write!(text, "\\u{:04x}", u32::from(character)); // a string takes everything
-            }
-            character => text.push(character),
-        }
+impl<'a> CloudEvent<'a> {
+    /// An event. `data` is a JSON object, `time` is of RFC 3339.
+    pub fn new(
+        (id, source): (&'a str, &'a str),
+        (kind, subject, time): (&'a str, &'a str, &'a str),
+        data: &'a str,
+    ) -> Self {
+        // SQLite has made it, so that it is JSON.
+        let data = serde_json::from_str(data).map_or(Cow::Borrowed(RawValue::NULL), Cow::Borrowed);
+        let (specversion, datacontenttype) = ("1.0", "application/json");
+        Self { specversion, id, source, r#type: kind, subject, time, datacontenttype, data }
     }
-    text.push('"');
+
+    /// With what is known of the patient.
+    fn of_patient(self, patient: &StudyValues) -> Self {
+        let StudyValues {
+            patient_id, patient_name, patient_birth_date, accession_number, study_date, description, ..
+        } = patient;
+        let known = [
+            ("patient_id", patient_id),
+            ("patient_name", patient_name),
+            ("patient_birth_date", patient_birth_date),
+            ("accession_number", accession_number),
+            ("study_date", study_date),
+            ("study_description", description),
+        ];
+        let Ok(mut data) = serde_json::from_str::<Map<String, Value>>(self.data.get()) else { return self };
+        data.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))));
+        serde_json::value::to_raw_value(&data).map_or(self.clone(), |data| Self { data: Cow::Owned(data), ..self })
+    }
+
+    /// The JSON text, on one line.
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default() // strings as keys do not fail
+    }
 }
 
 impl EventOut {
     /// What is published of an event that is owed.
     pub(crate) fn of(owed: &OwedEvent, generation: Generation, source: &str, has_patient: bool) -> Self {
         let id = event_id(generation, owed.event);
-        let facts = (owed.kind, owed.study.uid.as_str(), owed.at_ms, owed.data.as_str());
-        let body = cloud_event(&id, source, facts, has_patient.then_some(&owed.study));
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(owed.at_ms).unwrap_or(0));
+        let time = humantime::format_rfc3339_millis(at).to_string();
+        let facts = (owed.kind.name(), owed.subject.as_str(), time.as_str());
+        let event = CloudEvent::new((&id, source), facts, &owed.data);
+        let body = if has_patient && !owed.study.uid.is_empty() { event.of_patient(&owed.study) } else { event }.text();
         Self { id, kind: owed.kind, body }
     }
 }
@@ -133,13 +120,12 @@ mod tests {
 
     #[test]
     fn an_event_has_the_patient_only_where_that_was_asked_for() {
-        let facts = (EventKind::StudyComplete, "1.2.3", 1_700_000_000_123, r#"{"study":"1.2.3"}"#);
+        let facts = ("study.complete", "1.2.3", "2023-11-14T22:13:20.123Z");
+        let event = CloudEvent::new(("1-2", "/tidegate/A"), facts, r#"{"study":"1.2.3"}"#);
         let patient = StudyValues { patient_name: Some("Doe^\"J\"\n".to_owned()), ..StudyValues::default() };
-        assert_eq!(
-            cloud_event("1-2", "/tidegate/A", facts, Some(&patient)),
-            r#"{"specversion":"1.0","id":"1-2","source":"/tidegate/A","type":"study.complete","subject":"1.2.3","time":"2023-11-14T22:13:20.123Z","datacontenttype":"application/json","data":{"study":"1.2.3","patient_name":"Doe^\"J\"\u000a"}}"#
-                .replace("Doe^\"J\"", "Doe^\\\"J\\\"")
-        );
-        assert!(cloud_event("1-2", "/tidegate/A", facts, None).ends_with(r#""data":{"study":"1.2.3"}}"#));
+        let head = r#"{"specversion":"1.0","id":"1-2","source":"/tidegate/A","type":"study.complete","subject":"1.2.3","time":"2023-11-14T22:13:20.123Z","datacontenttype":"application/json","data":"#;
+        assert_eq!(event.text(), format!("{head}{}", r#"{"study":"1.2.3"}}"#));
+        let data = r#"{"patient_name":"Doe^\"J\"\n","study":"1.2.3"}}"#;
+        assert_eq!(event.of_patient(&patient).text(), format!("{head}{data}"));
     }
 }

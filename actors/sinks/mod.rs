@@ -25,5 +25,6 @@ pub(crate) mod shared;
 mod signature;
 mod webhook;
 
+pub use event::{CloudEvent, event_id};
 pub(crate) use shared::Shared;
 pub use shared::{SinkPhase, SinkState};

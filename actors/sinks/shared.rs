@@ -30,6 +30,7 @@ pub(super) struct Seen {
     pub(super) phase: SinkPhase,
     pub(super) last_error: Option<(SystemTime, String)>,
     pub(super) last_success: Option<SystemTime>,
+    pub(super) next_attempt: Option<SystemTime>,
 }
 
 /// What a sink is doing.
@@ -83,6 +84,8 @@ pub struct SinkState {
     pub last_error: Option<(SystemTime, String)>,
     /// When it took an event last.
     pub last_success: Option<SystemTime>,
+    /// When it is asked again; `None`: it is not down.
+    pub next_attempt: Option<SystemTime>,
 }
 
 impl Shared {
@@ -114,6 +117,7 @@ impl Shared {
                 dead: figures.dead.get(),
                 last_error: seen.last_error.clone(),
                 last_success: seen.last_success,
+                next_attempt: seen.next_attempt,
             }
         };
         live.events.sinks.iter().map(state).collect()

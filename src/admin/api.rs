@@ -23,6 +23,7 @@ use super::outbox::http as outbox;
 use super::ready::Readiness;
 use super::response::{complain, json};
 use super::sinks::http as sinks;
+use super::sinks::stream::stream;
 use super::storage::{ANSWER_TIME, GLANCE};
 use super::surface::Surface;
 use super::transport::MAX_BODY_BYTES;
@@ -81,6 +82,7 @@ pub(super) fn routes() -> Vec<(&'static str, Vec<(Method, Route)>)> {
         ("/api/status", vec![(Method::GET, web::get().to(status))]),
         ("/api/history", vec![(Method::GET, web::get().to(history))]),
         ("/api/events", vec![(Method::GET, web::get().to(events))]),
+        ("/api/events/stream", vec![(Method::GET, web::get().to(stream))]),
         ("/api/associations", vec![(Method::GET, web::get().to(associations))]),
         ("/api/associations/ended", vec![(Method::GET, web::get().to(ended_associations))]),
         ("/api/associations/{id}", vec![(Method::DELETE, web::delete().to(abort))]),

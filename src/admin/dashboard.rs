@@ -12,7 +12,7 @@ pub(super) struct File {
 }
 
 /// The files. They contain no figures and name nobody, so everybody may read them.
-pub(super) const FILES: [File; 12] = [
+pub(super) const FILES: [File; 13] = [
     File::new("/", "text/html; charset=utf-8", include_str!("dashboard/index.html")),
     File::new("/style.css", "text/css; charset=utf-8", include_str!("dashboard/style.css")),
     File::new("/app.js", SCRIPT, include_str!("dashboard/app.js")),
@@ -22,6 +22,7 @@ pub(super) const FILES: [File; 12] = [
     File::new("/deliveries.js", SCRIPT, include_str!("dashboard/deliveries.js")),
     File::new("/node.js", SCRIPT, include_str!("dashboard/node.js")),
     File::new("/outbox.js", SCRIPT, include_str!("dashboard/outbox.js")),
+    File::new("/sinks.js", SCRIPT, include_str!("dashboard/sinks.js")),
     File::new("/studies.js", SCRIPT, include_str!("dashboard/studies.js")),
     File::new("/study.js", SCRIPT, include_str!("dashboard/study.js")),
     File::new("/icon.svg", "image/svg+xml", include_str!("dashboard/icon.svg")),

@@ -23,7 +23,7 @@ use crate::unprintable::harmless;
 
 /// Time from event to event.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Most subscribers of each level of trust at one time: one more ends the oldest, who may not be reading.
+/// Most subscribers of a stream at one time, of each level of trust.
 const MAX_LISTENERS: usize = 16;
 /// Most associations in an event: the largest holders of memory.
 const MAX_ASSOCIATIONS: usize = 100;
@@ -58,13 +58,34 @@ impl Tick {
     }
 }
 
+/// The subscribers of a stream, so many at a time: one more ends the oldest, who may not be reading.
+#[derive(Debug, Default)]
+pub(super) struct Listeners(
+    /// The oldest first.
+    Mutex<VecDeque<AbortHandle>>,
+);
+
+impl Listeners {
+    /// `events`, until it has to end for another one.
+    pub(super) fn add<S: Stream>(&self, events: S) -> Abortable<S> {
+        let (handle, registration) = AbortHandle::new_pair();
+        let mut listeners = self.0.lock();
+        if listeners.len() >= MAX_LISTENERS
+            && let Some(oldest) = listeners.pop_front()
+        {
+            oldest.abort(); // of no effect on one that has gone
+        }
+        listeners.push_back(handle);
+        Abortable::new(events, registration)
+    }
+}
+
 /// The task that looks, while there are subscribers.
 #[derive(Debug)]
 pub(super) struct Events {
     looks: Mutex<Weak<watch::Sender<Event>>>,
-    /// The oldest first.
-    readers: Mutex<VecDeque<AbortHandle>>,
-    guests: Mutex<VecDeque<AbortHandle>>,
+    readers: Listeners,
+    guests: Listeners,
     leases: Leases,
 }
 
@@ -79,7 +100,7 @@ struct Event {
 
 impl Events {
     pub(super) fn new(leases: Leases) -> Self {
-        Self { looks: Mutex::default(), readers: Mutex::default(), guests: Mutex::default(), leases }
+        Self { looks: Mutex::default(), readers: Listeners::default(), guests: Listeners::default(), leases }
     }
 
     /// A stream of events.
@@ -104,15 +125,7 @@ impl Events {
             let text = if is_guest { event.for_guests } else { event.text };
             Some((Ok(text), (listener, looks)))
         });
-        let (handle, registration) = AbortHandle::new_pair();
-        let mut listeners = if is_guest { self.guests.lock() } else { self.readers.lock() };
-        if listeners.len() >= MAX_LISTENERS
-            && let Some(oldest) = listeners.pop_front()
-        {
-            oldest.abort(); // of no effect on one that has gone
-        }
-        listeners.push_back(handle);
-        Abortable::new(events, registration)
+        if is_guest { self.guests.add(events) } else { self.readers.add(events) }
     }
 }
 

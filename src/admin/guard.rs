@@ -31,7 +31,8 @@ pub(super) const OPERATOR_HEADER: &str = "x-tidegate";
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// Routes for operators only: they show the memory of the process, and patients.
-const OF_OPERATORS: [&str; 5] = ["/debug/", "/api/studies", "/api/instances", "/api/commitments", "/api/outbox"];
+const OF_OPERATORS: [&str; 7] =
+    ["/debug/", "/api/studies", "/api/instances", "/api/commitments", "/api/outbox", "/api/sinks", "/api/events/"];
 /// Answers that consist of names of peers or of paths. Guests of the loopback address do not get them.
 const NOT_FOR_GUESTS: [&str; 3] = ["/api/memory", "/api/config", "/api/destinations"];
 
@@ -324,6 +325,10 @@ mod tests {
             ("/api/commitments/1", Err(Refusal::Token), Err(Refusal::Role)),
             ("/api/outbox", Err(Refusal::Token), Err(Refusal::Role)),
             ("/api/destinations", Err(Refusal::Token), Ok(Trust::Reader)),
+            ("/api/sinks", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/sinks/events", Err(Refusal::Token), Err(Refusal::Role)),
+            ("/api/events", Ok(Trust::Guest), Ok(Trust::Reader)),
+            ("/api/events/stream", Err(Refusal::Token), Err(Refusal::Role)),
         ] {
             assert_eq!(judged(None, None, Method::GET, path, &[]), guest, "{path}");
             assert_eq!(judged(None, Some(Role::Read), Method::GET, path, &[]), reader, "{path}");

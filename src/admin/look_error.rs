@@ -23,6 +23,10 @@ pub(crate) enum SearchError {
     Limit(u32),
     #[error("after must be the next of an earlier answer")]
     Cursor,
+    #[error("after must be the id of an event, its number, or so many of the last ones, such as -10")]
+    Event,
+    #[error("type must be one of {}", tidegate_catalogue::EventKind::ALL.map(tidegate_catalogue::EventKind::name).join(", "))]
+    EventType,
 }
 
 /// Why a reader has no answer.

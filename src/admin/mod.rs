@@ -72,7 +72,7 @@ use tokio::sync::watch;
 
 use catalogue::readers::Readers;
 use commitment::readers::Requests;
-use events::Events;
+use events::{Events, Listeners};
 use leases::Leases;
 use outbox::readers::Deliveries;
 use own_token::OwnToken;
@@ -162,7 +162,18 @@ impl Admin {
             let storage = StorageWatch::new(observer.clone());
             let events = Events::new(leases.clone());
             let steering = self.steering.clone();
-            let surface = Surface { observer, storage, events, steering, leases, readers, requests, deliveries, sinks };
+            let surface = Surface {
+                observer,
+                storage,
+                events,
+                streams: Listeners::default(),
+                steering,
+                leases,
+                readers,
+                requests,
+                deliveries,
+                sinks,
+            };
             let doors = self.doors.subscribe();
             let own_token = own_token.clone();
             Box::pin(async move {

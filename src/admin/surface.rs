@@ -4,7 +4,7 @@ use tidegate_actors::Observer;
 
 use super::catalogue::readers::Readers;
 use super::commitment::readers::Requests;
-use super::events::Events;
+use super::events::{Events, Listeners};
 use super::leases::Leases;
 use super::outbox::readers::Deliveries;
 use super::sinks::readers::EventSinks;
@@ -16,6 +16,8 @@ pub(super) struct Surface {
     pub(super) observer: Observer,
     pub(super) storage: StorageWatch,
     pub(super) events: Events,
+    /// Of the events of `/api/events/stream`.
+    pub(super) streams: Listeners,
     pub(super) steering: Steering,
     pub(super) leases: Leases,
     pub(super) readers: Readers,

@@ -42,7 +42,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) duties: Duties<'a>,
     following: &'a Following,
     /// Since when studies are followed.
-    followed_since_ms: i64,
+    pub(crate) followed_since_ms: i64,
     news: News,
     pub(crate) outbox: Outbox<'a>,
     pub(crate) entered: Entered,

@@ -9,7 +9,7 @@ use tidegate_database::{Error, Writer};
 use crate::batch::{Batch, Entered, find};
 use crate::completeness::Following;
 use crate::delivery::{DeliveryNote, DestinationRow, destinations};
-use crate::events::EventNote;
+use crate::events::{EventNote, Told};
 use crate::ids::Ids;
 use crate::open::DESIGN;
 use crate::record::{Origin, Record, Reports, State};
@@ -62,6 +62,8 @@ pub struct News<'a> {
     pub notes: &'a [&'a DeliveryNote],
     /// Outcomes of events.
     pub event_notes: &'a [&'a EventNote],
+    /// What other parts of the node tell.
+    pub told: &'a [&'a Told],
 }
 
 /// A file that was stored before, and came again with the same content.
@@ -179,13 +181,14 @@ impl Catalogue {
     /// Enters all news in one transaction. Also how many notes were about deliveries that are as they were when they were read: a note may come
     /// twice, and one of another catalogue or about what has changed since means nothing.
     pub fn enter_news(&mut self, news: &News<'_>) -> Result<(Entered, u64), Error> {
-        let News { records, again, notes, event_notes } = *news;
+        let News { records, again, notes, event_notes, told } = *news;
         let last_ms = records.iter().map(|record| record.received_ms).max();
         let (noted, entered) = self.transact(|batch| {
             records.iter().try_for_each(|record| batch.enter(record))?;
             last_ms.map_or(Ok(()), |last_ms| set_mark(batch.db(), LAST_RECORD, last_ms))?;
             again.iter().try_for_each(|again| batch.come_again(again))?;
             batch.note_events(event_notes)?;
+            batch.tell(told)?;
             batch.note(notes)
         })?;
         Ok((entered, noted))

@@ -36,7 +36,7 @@ pub use delivery::changes::{Change, ChangeProgress, Choice};
 pub use delivery::{
     DeliveryNote, DeliveryState, DestinationRow, FILE_IS_GONE, Generation, Outcome, Owed, OwedKey, Sums,
 };
-pub use events::{EventChange, EventKind, EventNote, EventOutcome, OwedEvent, SinkRow};
+pub use events::{EventChange, EventKind, EventNote, EventOutcome, OwedEvent, SinkRow, Told};
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
     ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, EventRow, FileRow, HadInstance,

@@ -28,11 +28,11 @@ pub static DESIGN: Design = Design {
         (SELECT sum(waiting + sent) FROM destination), (SELECT max(instance) FROM delivered), (SELECT max(study) FROM study_destination),
         (SELECT destination FROM delivery LIMIT 1), (SELECT max(instance) FROM releasing),
         (SELECT min(due_ms) FROM study), (SELECT min(due_ms) FROM series), (SELECT max(id) FROM event), (SELECT min(event) FROM owed_event),
-        (SELECT sum(waiting) FROM sink), (SELECT max(asked_ms) FROM study)",
+        (SELECT sum(waiting) FROM sink), (SELECT max(asked_ms) FROM study), (SELECT max(at_ms) FROM told)",
     writer_cache_kib: 8 * 1024,
 };
 
-const MIGRATIONS: [(&str, Fill); 8] = [
+const MIGRATIONS: [(&str, Fill); 9] = [
     (concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(())),
     (include_str!("migration-2.sql"), |_| Ok(())), // the next one fills it
     (include_str!("migration-3.sql"), names::enter_all),
@@ -41,6 +41,7 @@ const MIGRATIONS: [(&str, Fill); 8] = [
     (include_str!("migration-6.sql"), |_| Ok(())),
     (include_str!("migration-7.sql"), |_| Ok(())),
     (include_str!("migration-8.sql"), |_| Ok(())),
+    (include_str!("migration-9.sql"), |_| Ok(())),
 ];
 
 /// The version of the schema.

@@ -52,6 +52,11 @@ impl<F: NodeFile> Source<F> {
         })
     }
 
+    /// The node, whether it runs or not.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The node, unless its file has answered.
     pub(super) fn node(&self) -> Option<&Client> {
         if self.reader.is_some() { None } else { Some(&self.client) }

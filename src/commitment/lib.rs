@@ -26,6 +26,7 @@ mod progress;
 mod prune;
 mod reader;
 mod refusals;
+mod reported;
 mod request;
 mod requests;
 mod rows;

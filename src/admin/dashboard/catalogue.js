@@ -44,6 +44,9 @@ export function tellTimes(page) {
   for (const time of page.querySelectorAll("time.fresh")) tell(time);
 }
 
+// Whether all of a study seems to have come, in words, with the kind of its tag.
+export const WHOLE = { unknown: ["not followed", "plain"], open: ["open", "plain"], complete: ["complete", ""], reopened: ["reopened", "warn"] };
+
 // How far the catalogue can be relied on; empty if it has every stored instance.
 export function reliance(catalogue) {
   if (!catalogue) return "";

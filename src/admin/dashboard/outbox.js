@@ -2,6 +2,7 @@
 import { $, TokenRequired, age, ask, attempt, bytes, cell, change, confirmed, count, make, perSecond, plural, put, say, shown, state } from "./core.js";
 import { Failure, moment, read, reliance, second, tellTimes } from "./catalogue.js";
 import * as deliveries from "./deliveries.js";
+import * as sinks from "./sinks.js";
 
 const PAUSE_MS = 2000;
 // Destinations that are shown before one asks for all.
@@ -144,6 +145,7 @@ export function heard() {
   say("outbox-note", note);
   $("outbox-note").hidden = !note;
   tellTimes($("outbox"));
+  sinks.heard();
   if (!own.isAsking && !document.hidden && performance.now() - own.at >= PAUSE_MS) load();
 }
 export function enter(escaped) {
@@ -151,11 +153,13 @@ export function enter(escaped) {
   own.abort = new AbortController();
   nothing("");
   deliveries.enter(escaped, own.abort.signal);
+  sinks.enter();
   scrollTo(0, 0);
   load();
 }
 export function leave() {
   own.abort?.abort();
+  sinks.leave();
   Object.assign(own, { isAsking: false, at: -Infinity });
 }
 $("all-destinations").addEventListener("click", () => {

@@ -1,7 +1,7 @@
 // The page of studies: a search that is answered while one types, newest first. What arrives meanwhile is seen at once, and moves nothing that
 // is being read: counts change where they stand, and a new study is put on top only while the list is seen from its top and nothing points at it.
 import { $, TokenRequired, ask, bytes, cell, count, make, plural, put, say, shown, state } from "./core.js";
-import { Failure, Follower, asStored, called, date, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
+import { Failure, Follower, WHOLE, asStored, called, date, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
 
 const FIRST = 50, MORE = 100;
 // Rows of the page at most. Further ones take the place of the first.
@@ -54,7 +54,7 @@ async function load() {
     clearTimeout(slow);
     clearTimeout(verySlow);
     if (!signal.aborted) list.isAsking = false;
-    follower.answered(began);
+    follower.answered(began, [...list.rows.values()].some(({ study }) => ["open", "reopened"].includes(study.completeness)));
   }
 }
 function failed(error) {
@@ -124,7 +124,7 @@ async function refresh() {
     if (!signal.aborted) failed(error);
   } finally {
     if (!signal.aborted) list.isAsking = false;
-    follower.answered(began);
+    follower.answered(began, [...list.rows.values()].some(({ study }) => ["open", "reopened"].includes(study.completeness)));
   }
 }
 // Whether a row on top disturbs nobody.
@@ -189,9 +189,17 @@ function cells(study) {
     or("Accession", study.accession_number, "accession"),
     cell("Files", images, "n images"),
     cell("Source", sources, sender ? "source" : "source none"),
+    cell("State", whole(study), study.completeness === "unknown" ? "state none" : "state"),
     cell("Delivered", deliveries ? delivered(deliveries) : "–", deliveries ? "n delivery" : "n delivery none"),
     cell("Received", moment(study.last_received), "n at"),
   ];
+}
+
+// Whether all of it seems to have come.
+function whole({ completeness, completed }) {
+  const [word, kind] = WHOLE[completeness];
+  if (completeness === "unknown") return make("span", {}, "–");
+  return make("span", { class: `tag ${kind}`, ...(completed ? { title: `complete last at ${completed}` } : {}) }, word);
 }
 
 // To all destinations together: an instance counts once for each.

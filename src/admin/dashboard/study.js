@@ -1,6 +1,6 @@
 // The page of a study: whether it arrived whole, by series, and who sent it.
 import { $, TokenRequired, ask, bytes, cell, count, draw, make, plural, put, say, shown, state } from "./core.js";
-import { Failure, Follower, called, date, lasted, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
+import { Failure, Follower, WHOLE, called, date, lasted, moment, read, reliance, second, tellTimes, value } from "./catalogue.js";
 
 // Rows of a table at most.
 const MAX_ROWS = 200;
@@ -42,6 +42,7 @@ function show({ study, series, deliveries, arrivals, arrivals_total }) {
   put($("study-facts"), [
     ["Patient ID", or(study.patient_id)], ["Born", or(study.patient_birth_date, date)], ["Accession", or(study.accession_number)],
     ["Study date", or(study.study_date, date)], ["Modality", or(study.modalities.join(" "))], ["Description", or(study.description)],
+    ["State", make("span", {}, make("span", { class: `tag ${WHOLE[study.completeness]?.[1] ?? "plain"}` }, WHOLE[study.completeness]?.[0] ?? "–"), ...(study.completed ? [" complete ", moment(study.completed)] : []))],
     ["Stored", `${plural(study.files, "file")} in ${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`],
     ["Received", make("span", {}, moment(study.first_received), ` – `, moment(study.last_received), ` (${lasted(study.first_received, study.last_received)})`)],
     ["Study Instance UID", make("span", { class: "mono uid" }, shown(study.study_instance_uid))],

@@ -7,6 +7,7 @@ use tidegate_actors::gauges::audit::Operator;
 use super::look::{OwedSearch, PastSearch};
 use super::model::EventOrder;
 use super::readers::SinkError;
+use crate::admin::look_error;
 use crate::admin::response::{complain, json};
 use crate::admin::surface::Surface;
 
@@ -43,13 +44,16 @@ pub(in crate::admin) async fn order(
 fn answer(found: Result<impl Serialize, SinkError>) -> HttpResponse {
     match found {
         Ok(found) => json(HttpResponse::Ok(), found),
-        Err(error) => {
-            let response = match error {
-                SinkError::Action | SinkError::Nothing => HttpResponse::BadRequest(),
-                SinkError::Unknown => HttpResponse::NotFound(),
-                SinkError::NotOrdered(_) | SinkError::Read(_) => HttpResponse::ServiceUnavailable(),
-            };
-            complain(response, &error)
-        }
+        Err(error) => refuse(&error),
     }
+}
+
+pub(super) fn refuse(error: &SinkError) -> HttpResponse {
+    let response = match error {
+        SinkError::Action | SinkError::Nothing => HttpResponse::BadRequest(),
+        SinkError::Unknown => HttpResponse::NotFound(),
+        SinkError::NotOrdered(_) => HttpResponse::ServiceUnavailable(),
+        SinkError::Read(error) => return look_error::refuse(error),
+    };
+    complain(response, error)
 }

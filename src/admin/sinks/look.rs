@@ -1,9 +1,11 @@
 //! From a reader of the catalogue to an answer.
 
 use serde::{Deserialize, Serialize};
-use tidegate_catalogue::{Error, Reader};
+use tidegate_actors::event_id;
+use tidegate_catalogue::{Error, EventKind, Reader};
 
-use super::model::{DEFAULT_LIMIT, MAX_LIMIT, OwedEvents, PastEvents, Sinks};
+use super::model::{DEFAULT_LIMIT, MAX_LIMIT, OwedEvents, PastEventLine, PastEvents, Sinks};
+use crate::admin::look_error::{LookError, SearchError};
 
 /// A page of events that are owed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +21,48 @@ pub(crate) struct OwedSearch {
 }
 
 /// A page of events, owed or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PastSearch {
-    /// From behind this one; negative: so many of the last ones.
-    pub(crate) after: i64,
+    /// From behind this one, by its `id` or its number; negative: so many of the last ones.
+    pub(crate) after: Option<String>,
+    /// Only of this type.
+    pub(crate) r#type: Option<String>,
     pub(crate) limit: Option<u32>,
+}
+
+/// The `after` of a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Last(i64),
+    /// The catalogue is named in the `id` of an event.
+    Behind(Option<String>, i64),
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, SearchError> {
+        let number = |text: &str| text.parse::<u32>().map(i64::from).map_err(|_| SearchError::Event);
+        match text.rsplit_once('-') {
+            None => Ok(Self::Behind(None, number(text)?)),
+            Some(("", last)) => Ok(Self::Last(number(last)?)),
+            Some((catalogue, event)) => Ok(Self::Behind(Some(catalogue.to_owned()), number(event)?)),
+        }
+    }
+}
+
+impl PastSearch {
+    /// What the search wants, if it can be read.
+    fn wants(&self) -> Result<(Option<Place>, Option<EventKind>), SearchError> {
+        let place = self.after.as_deref().map(Place::parse).transpose()?;
+        let kind = self.r#type.as_deref().map(|name| EventKind::named(name).ok_or(SearchError::EventType));
+        Ok((place, kind.transpose()?))
+    }
+
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn check(&self) -> Result<(), SearchError> {
+        self.wants().map(drop)
+    }
 }
 
 fn limit(limit: Option<u32>) -> u32 {
@@ -45,10 +83,53 @@ pub(crate) fn owed(reader: &mut Reader, search: &OwedSearch) -> Result<OwedEvent
 }
 
 /// Events, owed or not.
-pub(crate) fn past(reader: &mut Reader, search: PastSearch) -> Result<PastEvents, Error> {
-    let last = reader.last_event()?;
-    let after = if search.after < 0 { (last + search.after).max(0) } else { search.after };
-    let events = reader.events(after, limit(search.limit))?;
-    let last = events.last().map_or(after, |event| event.event);
-    Ok(PastEvents { events: events.into_iter().map(Into::into).collect(), last })
+pub(crate) fn past(reader: &mut Reader, search: &PastSearch) -> Result<PastEvents, LookError> {
+    let (place, kind) = search.wants()?;
+    let (generation, last) = (reader.generation()?, reader.last_event()?);
+    let (after, is_behind, is_anew) = match place {
+        None => (0, false, false),
+        Some(Place::Last(count)) => ((last - count).max(0), false, false),
+        Some(Place::Behind(catalogue, event)) => {
+            // An event that this catalogue has not had is of another one.
+            let is_anew = event > last || catalogue.is_some_and(|named| named != generation.to_string());
+            (if is_anew { 0 } else { event }, true, is_anew)
+        }
+    };
+    let limit = limit(search.limit);
+    let mut events = reader.events(after, limit)?;
+    let read = events.last().map_or(after, |event| event.event);
+    let count = events.len() as u64;
+    // The numbers have no holes but those of events that are not kept.
+    let missed = if is_behind { (read - after).unsigned_abs() - count } else { 0 };
+    events.retain(|event| kind.is_none_or(|kind| event.kind == kind));
+    Ok(PastEvents {
+        events: events.into_iter().map(|event| PastEventLine::of(generation, event)).collect(),
+        last: event_id(generation, read),
+        missed,
+        is_anew,
+        has_more: count >= u64::from(limit),
+        source: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_an_id_or_a_number_or_a_count() {
+        for (text, place) in [
+            ("17", Ok(Place::Behind(None, 17))),
+            ("7a1c0f3e5b2d9846-17", Ok(Place::Behind(Some("7a1c0f3e5b2d9846".to_owned()), 17))),
+            ("-0", Ok(Place::Last(0))),
+            ("-10", Ok(Place::Last(10))),
+            ("", Err(SearchError::Event)),
+            ("-", Err(SearchError::Event)),
+            ("x", Err(SearchError::Event)),
+            ("1-", Err(SearchError::Event)),
+            ("99999999999999999999", Err(SearchError::Event)),
+        ] {
+            assert_eq!(Place::parse(text), place, "{text}");
+        }
+    }
 }

@@ -7,9 +7,11 @@
 //! | [`readers`] | the questions to a running node, and the orders of operators |
 //! | [`figures`] | the metrics |
 //! | [`http`] | the routes |
+//! | [`stream`] | events as they come about |
 
 pub(crate) mod figures;
 pub(super) mod http;
 pub(crate) mod look;
 pub(crate) mod model;
 pub(super) mod readers;
+pub(super) mod stream;

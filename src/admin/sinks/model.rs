@@ -1,8 +1,8 @@
 //! The answers. `openapi.json` describes each field.
 
 use serde::{Deserialize, Serialize};
-use tidegate_actors::SinkState;
-use tidegate_catalogue::{EventRow, PastEvent, SinkRow};
+use tidegate_actors::{CloudEvent, SinkState, event_id};
+use tidegate_catalogue::{EventRow, Generation, PastEvent, SinkRow};
 
 use crate::admin::outbox::model::count;
 use crate::admin::time::{at, rfc3339};
@@ -37,6 +37,8 @@ pub(crate) struct Sink {
     pub(crate) dead: u64,
     /// Events that it has had.
     pub(crate) published: u64,
+    /// When an event is tried next of those that have failed; absent if none has.
+    pub(crate) next_attempt: Option<String>,
     /// Since when the event waits that has waited longest; absent if none does.
     pub(crate) waiting_since: Option<String>,
     /// The last failure since the start of the node; absent if there was none.
@@ -66,7 +68,8 @@ pub(crate) struct OwedEventLine {
     pub(crate) sink: String,
     /// Its type.
     pub(crate) kind: String,
-    pub(crate) study_instance_uid: String,
+    /// What it is about: a Study Instance UID, or what else its type has.
+    pub(crate) subject: String,
     /// When it came about.
     pub(crate) time: String,
     /// Whether it was given up.
@@ -85,8 +88,16 @@ pub(crate) struct OwedEventLine {
 pub(crate) struct PastEvents {
     /// The oldest first.
     pub(crate) events: Vec<PastEventLine>,
-    /// The number of the last event, to read on from.
-    pub(crate) last: i64,
+    /// The `id` of the last event that was looked at, to read on from.
+    pub(crate) last: String,
+    /// Events behind `after` that are not kept any more.
+    pub(crate) missed: u64,
+    /// Whether the event in `after` is of another catalogue, which this one has replaced. The page is of its first events then.
+    pub(crate) is_anew: bool,
+    /// Whether there are more.
+    pub(crate) has_more: bool,
+    /// The `source` of the events: this node; absent if no node was asked.
+    pub(crate) source: Option<String>,
 }
 
 /// An event, whether it is owed or not.
@@ -95,9 +106,12 @@ pub(crate) struct PastEvents {
 pub(crate) struct PastEventLine {
     /// Its number: ascending.
     pub(crate) event: i64,
+    /// Its `id` at every sink.
+    pub(crate) id: String,
     /// Its type.
     pub(crate) kind: String,
-    pub(crate) study_instance_uid: String,
+    /// What it is about: a Study Instance UID, or what else its type has.
+    pub(crate) subject: String,
     /// When it came about.
     pub(crate) time: String,
     /// Its data: a JSON object.
@@ -144,6 +158,7 @@ impl From<SinkRow> for Sink {
             waiting: count(row.waiting),
             dead: count(row.dead),
             published: count(row.published),
+            next_attempt: row.due_ms.filter(|due_ms| *due_ms > 0 && row.gone_ms.is_none()).map(rfc3339),
             waiting_since: row.since_ms.map(rfc3339),
             last_error: None,
             last_error_at: None,
@@ -158,6 +173,7 @@ impl Sink {
         Self {
             peer: Some(state.peer),
             phase: Some(state.phase.name().to_owned()),
+            next_attempt: state.next_attempt.map(at).or(self.next_attempt),
             last_error,
             last_error_at: last_error_at.map(at),
             last_success: state.last_success.map(at),
@@ -172,7 +188,7 @@ impl From<EventRow> for OwedEventLine {
             event: row.event.event,
             sink: row.sink,
             kind: row.event.kind.name().to_owned(),
-            study_instance_uid: row.event.study.uid,
+            subject: row.event.subject,
             time: rfc3339(row.event.at_ms),
             is_dead: row.is_dead,
             attempts: row.event.attempts,
@@ -183,15 +199,32 @@ impl From<EventRow> for OwedEventLine {
     }
 }
 
-impl From<PastEvent> for PastEventLine {
-    fn from(event: PastEvent) -> Self {
+impl PastEvents {
+    /// What is missing in front of them, for people; `None`: nothing.
+    pub(crate) fn gap(&self) -> Option<String> {
+        match (self.is_anew, self.missed) {
+            (true, _) => Some("the catalogue was made anew since: all events of the new one follow".to_owned()),
+            (false, 0) => None,
+            (false, missed) => Some(format!("events are missing that are not kept any more: {missed}")),
+        }
+    }
+}
+
+impl PastEventLine {
+    pub(super) fn of(generation: Generation, event: PastEvent) -> Self {
         Self {
             event: event.event,
+            id: event_id(generation, event.event),
             kind: event.kind.name().to_owned(),
-            study_instance_uid: event.subject,
+            subject: event.subject,
             time: rfc3339(event.at_ms),
             data: event.data,
             owed: event.owed,
         }
+    }
+
+    /// The event as a sink gets it that may not know the patient.
+    pub(crate) fn cloud_event(&self, source: &str) -> String {
+        CloudEvent::new((&self.id, source), (&self.kind, &self.subject, &self.time), &self.data).text()
     }
 }

@@ -1,14 +1,15 @@
 //! The questions to a running node, and the orders of operators.
 
 use tidegate_actors::gauges::audit::{AuditQuery, Operation, Operator};
-use tidegate_actors::{DeliveryOrder, NotOrdered, Observer};
+use tidegate_actors::{DeliveryOrder, NotOrdered, Observer, Phase};
 use tidegate_catalogue::EventChange;
+use tokio::sync::watch;
 use tracing::field::display;
 
 use super::look::{self, OwedSearch, PastSearch};
 use super::model::{EventOrder, EventsChanged, OwedEvents, PastEvents, Sink, Sinks};
 use crate::admin::catalogue::readers::Readers;
-use crate::admin::look_error::ReadError;
+use crate::admin::look_error::{LookError, ReadError};
 
 /// The questions of a surface.
 #[derive(Clone, Debug)]
@@ -52,20 +53,41 @@ impl EventSinks {
 
     /// Events that are owed.
     pub(in crate::admin) async fn owed(&self, search: OwedSearch, by: &Operator) -> Result<OwedEvents, SinkError> {
-        let state = self.asked(by)?;
+        self.audit("/api/sinks/owed", by);
+        let state = self.catalogue.state().map_err(|_| OFF)?;
         Ok(self.catalogue.ask(&state, move |reader| Ok(look::owed(reader, &search)?)).await?)
     }
 
     /// Events, owed or not.
     pub(in crate::admin) async fn past(&self, search: PastSearch, by: &Operator) -> Result<PastEvents, SinkError> {
-        let state = self.asked(by)?;
-        Ok(self.catalogue.ask(&state, move |reader| Ok(look::past(reader, search)?)).await?)
+        let found = self.look(search).await?;
+        // One that finds nothing has told nothing: `events tail` looks every second.
+        if !found.events.is_empty() {
+            self.audit("/api/sinks/events", by);
+        }
+        Ok(found)
     }
 
-    fn asked(&self, by: &Operator) -> Result<crate::admin::catalogue::model::CatalogueState, SinkError> {
-        let query = AuditQuery { uri: "/api/sinks/events".to_owned(), study: None, conditions: String::new() };
+    pub(super) async fn look(&self, search: PastSearch) -> Result<PastEvents, SinkError> {
+        let state = self.catalogue.state().map_err(|_| OFF)?;
+        let found = self.catalogue.ask(&state, move |reader| look::past(reader, &search)).await?;
+        Ok(PastEvents { source: Some(self.observer.event_source()), ..found })
+    }
+
+    /// What a client waits for that follows the events: their changes, and the phase of the node.
+    pub(super) fn follow(
+        &self,
+        search: &PastSearch,
+        by: &Operator,
+    ) -> Result<(watch::Receiver<u64>, watch::Receiver<Phase>), SinkError> {
+        search.check().map_err(|error| ReadError::from(LookError::from(error)))?;
+        self.audit("/api/events/stream", by);
+        Ok((self.observer.events_changed().ok_or(OFF)?, self.observer.phases()))
+    }
+
+    fn audit(&self, uri: &str, by: &Operator) {
+        let query = AuditQuery { uri: uri.to_owned(), study: None, conditions: String::new() };
         self.observer.record_query(query, by);
-        self.catalogue.state().map_err(|_| OFF)
     }
 
     /// Has something done to the events of a sink.

@@ -198,9 +198,6 @@ fn tell_series(
     (set, hints): (&ContentSet, Hints),
     now_ms: i64,
 ) -> Result<()> {
-    if !outbox.wants(EventKind::SeriesComplete) {
-        return Ok(());
-    }
     let sql = "json_object('study', ?1, 'series', ?2, 'modality', (SELECT modality FROM series WHERE id = ?3), 'instances', ?4,
         'bytes', ?5, 'digest', ?6, 'completions', (SELECT told FROM series WHERE id = ?3), 'basis', ?7, 'expected', ?8, 'missing', ?9)";
     let digest = format!("{:032x}", set.digest);
@@ -218,20 +215,18 @@ fn tell_study(
     (set, hints): (&ContentSet, Hints),
     now_ms: i64,
 ) -> Result<()> {
-    if outbox.wants(EventKind::StudyComplete) {
-        let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
-            'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
-            'modalities', json((SELECT json_group_array(modality) FROM
-                (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
-            'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
-                JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))),
-            'basis', ?6, 'expected', ?7, 'missing', ?8)";
-        let digest = format!("{:032x}", set.digest);
-        let Hints { basis, expected, missing } = hints;
-        let values = params![due.uid, due.id, set.instances, set.bytes, digest, basis.name(), expected, missing];
-        let data = outbox::json(db, sql, values)?;
-        outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
-    }
+    let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
+        'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
+        'modalities', json((SELECT json_group_array(modality) FROM
+            (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
+        'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
+            JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))),
+        'basis', ?6, 'expected', ?7, 'missing', ?8)";
+    let digest = format!("{:032x}", set.digest);
+    let Hints { basis, expected, missing } = hints;
+    let values = params![due.uid, due.id, set.instances, set.bytes, digest, basis.name(), expected, missing];
+    let data = outbox::json(db, sql, values)?;
+    outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
     let sql = "SELECT destination FROM study_destination WHERE study = ?1";
     let mut statement = db.prepare_cached(sql)?;
     let destinations = statement.query_map([due.id], |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;

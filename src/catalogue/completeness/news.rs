@@ -78,7 +78,7 @@ impl News {
             None => Expected::up_to(told.acquisition),
         };
         self.series.insert(series, (study, Arrival::join(of_series, at_ms, quiet.series_ms, expected)));
-        if following.wants(EventKind::InstanceStored) {
+        if following.writes(EventKind::InstanceStored) {
             self.stored.push(Stored {
                 study,
                 study_uid: record.study.uid.clone(),
@@ -144,9 +144,6 @@ fn open(db: &Connection, table: &Table, id: i64, arrival: Arrival) -> Result<boo
 fn reopen(db: &Connection, outbox: &mut Outbox<'_>, study: i64, at_ms: i64) -> Result<()> {
     let forget = "UPDATE study_destination SET is_done_told = 0 WHERE study = ?1";
     db.prepare_cached(forget)?.execute([study])?;
-    if !outbox.wants(EventKind::StudyReopened) {
-        return Ok(());
-    }
     let sql =
         "SELECT uid, json_object('study', uid, 'completions', told, 'instances', told_instances, 'bytes', told_bytes,
         'digest', lower(hex(told_digest))) FROM study WHERE id = ?1";

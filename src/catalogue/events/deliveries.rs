@@ -20,9 +20,6 @@ struct Found {
 
 /// Tells once for each completion that a destination has all of a study, and once that deliveries of it are dead, until none is.
 pub(crate) fn tell(db: &Connection, outbox: &mut Outbox<'_>, destination: i64, study: i64, at_ms: i64) -> Result<()> {
-    if !outbox.wants(EventKind::DeliveryDone) && !outbox.wants(EventKind::DeliveryDead) {
-        return Ok(());
-    }
     let sql =
         "SELECT study.uid, state, s.waiting + s.retrying + s.sent, s.dead, s.delivered, is_done_told, is_dead_told,
             json_object('study', study.uid, 'destination', destination.name, 'delivered', s.delivered, 'dead', s.dead,

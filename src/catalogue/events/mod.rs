@@ -1,7 +1,7 @@
 //! Events: what the node tells other systems, as rows of the transaction of what they tell.
 //!
 //! An event is one row, and a row more for each sink that it is owed to. A sink is sent the events of a study in their order: one that fails holds back the
-//! later ones of its study, and no other. Without a sink that wants an event there is no row of it.
+//! later ones of its study, and no other.
 
 pub(crate) mod deliveries;
 mod entering;
@@ -26,17 +26,23 @@ pub enum EventKind {
     DeliveryDone,
     /// A delivery of a study was given up.
     DeliveryDead,
+    /// A request for storage commitment was reported.
+    CommitmentReported,
+    /// The node accepts no associations any more.
+    NodeDraining,
 }
 
 impl EventKind {
     /// Every kind, by its number in a row.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::StudyComplete,
         Self::StudyReopened,
         Self::SeriesComplete,
         Self::InstanceStored,
         Self::DeliveryDone,
         Self::DeliveryDead,
+        Self::CommitmentReported,
+        Self::NodeDraining,
     ];
 
     /// The name in the configuration, and the `type` of the event.
@@ -48,6 +54,8 @@ impl EventKind {
             Self::InstanceStored => "instance.stored",
             Self::DeliveryDone => "delivery.done",
             Self::DeliveryDead => "delivery.dead",
+            Self::CommitmentReported => "commitment.reported",
+            Self::NodeDraining => "node.draining",
         }
     }
 
@@ -97,6 +105,8 @@ pub struct OwedEvent {
     pub event: i64,
     /// What it tells.
     pub kind: EventKind,
+    /// What it is about: its study, or what else its kind has.
+    pub subject: String,
     /// When it came about, in milliseconds since 1970.
     pub at_ms: i64,
     /// A JSON object.
@@ -105,8 +115,23 @@ pub struct OwedEvent {
     pub owed_ms: i64,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// The study that it is about, as the catalogue knows it now.
+    /// The study that it is about, as the catalogue knows it now; nothing if it is about none.
     pub study: StudyValues,
+}
+
+/// What another part of the node tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What it tells.
+    pub kind: EventKind,
+    /// What it is told of: the same is one event, however often it is told within a day.
+    pub origin: String,
+    /// What it is about.
+    pub subject: String,
+    /// When it came about, in milliseconds since 1970. What is older than the catalogue is no event.
+    pub at_ms: i64,
+    /// A JSON object.
+    pub data: String,
 }
 
 /// The outcome of an attempt to publish.

@@ -8,7 +8,7 @@ use super::{EventChange, EventNote, EventOutcome, outbox};
 pub(crate) fn enter(db: &Connection, note: &EventNote) -> Result<bool> {
     let EventNote { sink, event, at_ms, ref outcome, .. } = *note;
     let sql = "SELECT study FROM owed_event WHERE sink = ?1 AND event = ?2 AND state = 0";
-    let study = db.prepare_cached(sql)?.query_row((sink, event), |row| row.get::<_, i64>(0)).optional()?;
+    let study = db.prepare_cached(sql)?.query_row((sink, event), |row| row.get::<_, Option<i64>>(0)).optional()?;
     let Some(study) = study else { return Ok(false) };
     match outcome {
         EventOutcome::Published => {
@@ -44,7 +44,7 @@ fn remove(db: &Connection, sink: i64, event: i64) -> Result<()> {
 }
 
 /// The next event of a study may be sent.
-fn advance(db: &Connection, sink: i64, study: i64) -> Result<()> {
+fn advance(db: &Connection, sink: i64, study: Option<i64>) -> Result<()> {
     let sql = "UPDATE owed_event SET due_ms = 0 WHERE due_ms IS NULL AND state = 0 AND sink = ?1 AND event =
         (SELECT min(event) FROM owed_event WHERE sink = ?1 AND study = ?2 AND state = 0)";
     db.prepare_cached(sql)?.execute((sink, study)).map(drop)
@@ -70,7 +70,7 @@ pub(crate) fn change(
         AND (?4 IS NULL OR event = ?4) ORDER BY event LIMIT ?5";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map((sink, after, is_dead, event, STEP), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, bool>(2)?))
     })?;
     let rows = rows.collect::<Result<Vec<_>>>()?;
     for (event, study, was_dead) in &rows {
@@ -81,7 +81,7 @@ pub(crate) fn change(
             }
             (EventChange::Retry, true) => {
                 // An operator wants it sent behind what is waiting now only if that is later: it is the order of the study again.
-                let sql = "UPDATE owed_event SET state = 0, attempts = 0, owed_ms = ?3 WHERE sink = ?1 AND event = ?2";
+                let sql = "UPDATE owed_event SET state = 0, attempts = 0, owed_ms = ?3, due_ms = iif(study IS NULL, 0, NULL) WHERE sink = ?1 AND event = ?2";
                 db.prepare_cached(sql)?.execute((sink, event, now_ms))?;
                 (1, -1)
             }

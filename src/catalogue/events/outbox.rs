@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Params, Result};
 
-use super::EventKind;
+use super::{EventKind, Told};
 use crate::completeness::Following;
 
 /// Events that are kept beside those that are owed, for people.
 const KEPT: i64 = 10_000;
 /// Events between two looks at what need not be kept.
 const PRUNING: i64 = 1000;
+
+/// For so long, something that is told again is the same.
+const TOLD_MS: i64 = 24 * 3600 * 1000;
 
 /// The events of one transaction.
 pub(crate) struct Outbox<'a> {
@@ -22,9 +25,9 @@ pub(crate) struct Outbox<'a> {
 }
 
 impl Following {
-    /// Whether any sink wants events of that kind.
-    pub(crate) fn wants(&self, kind: EventKind) -> bool {
-        self.sinks.iter().any(|sink| sink.kinds.contains(&kind))
+    /// Whether events of that kind are written. All are, for people, but one an instance would push the others out of what is kept.
+    pub(crate) fn writes(&self, kind: EventKind) -> bool {
+        kind != EventKind::InstanceStored || self.sinks.iter().any(|sink| sink.kinds.contains(&kind))
     }
 }
 
@@ -33,16 +36,22 @@ impl<'a> Outbox<'a> {
         Self { db, following, sinks: HashMap::new(), has_changed: false }
     }
 
-    /// Whether any sink wants events of that kind.
-    pub(crate) fn wants(&self, kind: EventKind) -> bool {
-        self.following.wants(kind)
+    /// Writes an event of a study, and owes it to each sink that wants it. `data` is a JSON object.
+    pub(crate) fn emit(&mut self, kind: EventKind, study: i64, subject: &str, at_ms: i64, data: &str) -> Result<()> {
+        self.write(kind, Some(study), subject, at_ms, data)
     }
 
-    /// Owes an event to each sink that wants it. `data` is a JSON object.
-    pub(crate) fn emit(&mut self, kind: EventKind, study: i64, subject: &str, at_ms: i64, data: &str) -> Result<()> {
-        if !self.wants(kind) {
+    /// Writes what another part of the node tells, if it has not told it before.
+    pub(crate) fn tell(&mut self, told: &Told) -> Result<()> {
+        let Told { kind, ref origin, ref subject, at_ms, ref data } = *told;
+        let sql = "INSERT OR IGNORE INTO told (origin, at_ms) VALUES (?1, ?2)";
+        if self.db.prepare_cached(sql)?.execute((origin, at_ms))? == 0 {
             return Ok(());
         }
+        self.write(kind, None, subject, at_ms, data)
+    }
+
+    fn write(&mut self, kind: EventKind, study: Option<i64>, subject: &str, at_ms: i64, data: &str) -> Result<()> {
         let sql = "INSERT INTO event (kind, study, subject, at_ms, data) VALUES (?1, ?2, ?3, ?4, ?5)";
         self.db.prepare_cached(sql)?.execute((kind.number(), study, subject, at_ms, data))?;
         let event = self.db.last_insert_rowid();
@@ -62,6 +71,8 @@ impl<'a> Outbox<'a> {
         if event % PRUNING == 0 {
             let sql = "DELETE FROM event WHERE id <= ?1 AND NOT EXISTS (SELECT 1 FROM owed_event WHERE owed_event.event = event.id)";
             self.db.prepare_cached(sql)?.execute([event - KEPT])?;
+            let sql = "DELETE FROM told WHERE at_ms < (SELECT max(at_ms) FROM told) - ?1";
+            self.db.prepare_cached(sql)?.execute([TOLD_MS])?;
         }
         Ok(())
     }
@@ -78,7 +89,7 @@ pub(crate) fn row_of(db: &Connection, name: &str) -> Result<i64> {
 }
 
 /// An event waits for a sink, behind the earlier ones of its study.
-fn owe(db: &Connection, sink: i64, event: i64, study: i64, at_ms: i64) -> Result<()> {
+fn owe(db: &Connection, sink: i64, event: i64, study: Option<i64>, at_ms: i64) -> Result<()> {
     let sql = "INSERT INTO owed_event (sink, event, study, owed_ms, due_ms) VALUES (?1, ?2, ?3, ?4,
         iif(EXISTS (SELECT 1 FROM owed_event WHERE sink = ?1 AND study = ?3 AND state = 0), NULL, 0))";
     db.prepare_cached(sql)?.execute((sink, event, study, at_ms))?;

@@ -16,9 +16,9 @@ const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published, asked_m
 macro_rules! owed {
     ($rest:literal) => {
         concat!(
-            "SELECT o.sink, o.event, kind, at_ms, data, o.owed_ms, o.attempts, study.uid, patient_id, patient_name, patient_birth_date,
-                accession_number, study_date, description, o.state, o.due_ms, o.last_ms, o.why
-            FROM owed_event AS o CROSS JOIN event ON event.id = o.event CROSS JOIN study ON study.id = event.study ",
+            "SELECT o.sink, o.event, kind, at_ms, data, o.owed_ms, o.attempts, ifnull(study.uid, ''), patient_id, patient_name, patient_birth_date,
+                accession_number, study_date, description, o.state, o.due_ms, o.last_ms, o.why, subject
+            FROM owed_event AS o CROSS JOIN event ON event.id = o.event LEFT JOIN study ON study.id = event.study ",
             $rest
         )
     };
@@ -88,6 +88,7 @@ fn owed(row: &Row<'_>) -> Result<OwedEvent> {
         sink: row.get(0)?,
         event: row.get(1)?,
         kind: kind(row, 2)?,
+        subject: row.get(18)?,
         at_ms: row.get(3)?,
         data: row.get(4)?,
         owed_ms: row.get(5)?,

@@ -1,12 +1,11 @@
 //! `tidegate events`: the sinks, and the events that they are owed, asked of the running node, and without one of its catalogue.
 
+mod tail;
 #[cfg(test)]
 mod tests;
 
 #[cfg(test)]
 pub(super) use tests::widest;
-
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -18,11 +17,9 @@ use super::reach::Reach;
 use super::source::refuse;
 use super::table::Table;
 use super::text::{cut, safe};
-use crate::admin::sinks::look::{self, OwedSearch, PastSearch};
+use crate::admin::sinks::look::{self, OwedSearch};
 use crate::admin::sinks::model::{EventOrder, EventsChanged, MAX_LIMIT, OwedEvents, Sinks};
 
-/// Between two looks of `tail`.
-const INTERVAL: Duration = Duration::from_secs(1);
 /// Columns of a name, an address and of what failed.
 const NAME_COLUMNS: usize = 12;
 const PEER_COLUMNS: usize = 60;
@@ -39,7 +36,8 @@ or the catalogue cannot be read, 2 usage or configuration error, 4 no node answe
 
   tidegate events                            the sinks
   tidegate events show --sink ris --dead     what it did not take, and why
-  tidegate events tail                       events as they come about, one line of JSON each
+  tidegate events tail                       events as they come about
+  tidegate events tail --json                the same as sinks get them, one line each
   tidegate events retry --sink ris           try everything again now, also at a sink that wanted no more
   tidegate events drop --sink ris --dead")]
 pub(super) struct EventsArgs {
@@ -69,14 +67,7 @@ enum EventsCommand {
         limit: u32,
     },
     /// Print the last events, and those that come about until it is interrupted
-    Tail {
-        /// So many of the last ones first
-        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_LIMIT)))]
-        last: u32,
-        /// End after those
-        #[arg(long)]
-        no_follow: bool,
-    },
+    Tail(tail::TailArgs),
     /// Try events again now; a sink that wanted no events any more is sent them again
     Retry(ChoiceArgs),
     /// Forget events: they are not owed any more
@@ -106,7 +97,7 @@ pub(super) fn events(args: EventsArgs) -> Exit {
         Some(EventsCommand::Show { sink, dead, limit }) => {
             show_owed(reach, &OwedSearch { sink, dead, after: 0, limit: Some(limit) }, json)
         }
-        Some(EventsCommand::Tail { last, no_follow }) => tail(reach, last, !no_follow),
+        Some(EventsCommand::Tail(args)) => tail::tail(reach, args, json),
         Some(EventsCommand::Retry(choice)) => order(reach, "retry", choice, json),
         Some(EventsCommand::Drop(choice)) => order(reach, "drop", choice, json),
     };
@@ -135,6 +126,7 @@ fn sinks(found: &Sinks, width: usize) -> String {
             sink.peer.as_ref().map(|peer| cut(&safe(peer), PEER_COLUMNS)),
             sink.phase.clone(),
             sink.gone.as_ref().map(|at| format!("wants no events since {at}: tidegate events retry sends them again")),
+            sink.next_attempt.as_ref().map(|at| format!("next attempt at {at}")),
             sink.waiting_since.as_ref().map(|at| format!("waiting since {at}")),
             sink.last_error.as_ref().map(|why| format!("last failure: {}", cut(&safe(why), WHY_COLUMNS))),
         ];
@@ -170,38 +162,11 @@ fn owed(found: &OwedEvents, width: usize) -> String {
             .last_error
             .as_ref()
             .map_or_else(String::new, |why| format!(" last failure: {}", cut(&safe(why), WHY_COLUMNS)));
-        table.line(format!("{}{why}", safe(&event.study_instance_uid)));
+        let next = event.next_attempt.as_ref().filter(|_| event.attempts > 0);
+        let next = next.map_or_else(String::new, |at| format!(" next attempt at {at}"));
+        table.line(format!("{}{next}{why}", safe(&event.subject)));
     }
     table.render(width)
-}
-
-/// One line of JSON an event: for scripts.
-fn tail(reach: Reach, last: u32, follows: bool) -> Result<Exit, Exit> {
-    let mut source = source::of(reach)?;
-    let mut search = PastSearch { after: -i64::from(last), limit: Some(MAX_LIMIT) };
-    if last == 0 {
-        // Only what comes about from now on.
-        search.after = -1;
-        search.after = source.ask(|node| node.past_events(search), |reader| look::past(reader, search))?.last;
-    }
-    loop {
-        let page = source.ask(|node| node.past_events(search), |reader| look::past(reader, search))?;
-        for event in &page.events {
-            let line = serde_json::to_string(event).unwrap_or_default();
-            match output::print(&format!("{line}\n")) {
-                Exit::Done => {}
-                exit => return Ok(exit),
-            }
-        }
-        let is_full = page.events.len() >= MAX_LIMIT as usize;
-        search.after = page.last;
-        if !follows && !is_full {
-            return Ok(Exit::Done);
-        }
-        if !is_full {
-            std::thread::sleep(INTERVAL);
-        }
-    }
 }
 
 fn order(reach: Reach, action: &str, choice: ChoiceArgs, json: bool) -> Result<Exit, Exit> {

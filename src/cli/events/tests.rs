@@ -1,7 +1,7 @@
 //! The widest tables of sinks and events.
 
-use super::{owed, sinks};
-use crate::admin::sinks::model::{OwedEventLine, OwedEvents, Sink, Sinks};
+use super::{owed, sinks, tail};
+use crate::admin::sinks::model::{OwedEventLine, OwedEvents, PastEventLine, Sink, Sinks};
 
 /// All tables of this command, of values as wide as they come.
 pub(in crate::cli) fn widest(width: usize) -> String {
@@ -15,21 +15,32 @@ pub(in crate::cli) fn widest(width: usize) -> String {
         waiting: 9_999_999,
         dead: 9_999_999,
         published: 999_999_999,
+        next_attempt: Some(time.clone()),
         waiting_since: Some(time.clone()),
         last_error: Some(why.clone()),
         last_error_at: Some(time.clone()),
         last_success: None,
     };
+    let past = PastEventLine {
+        event: 9_999_999,
+        id: "7a1c0f3e5b2d9846-9999999".to_owned(),
+        kind: "commitment.reported".to_owned(),
+        subject: format!("1.2.840.113619.{}", "9".repeat(49)),
+        time: time.clone(),
+        data: r#"{"study":"1.2","series":999,"instances":999999,"bytes":999999999999,"digest":"8c","completions":999,"modalities":["CT","SR"],"sources":["CT1"]}"#.to_owned(),
+        owed: 1,
+    };
     let event = OwedEventLine {
         event: 9_999_999,
         sink: "w".repeat(32),
         kind: "instance.stored".to_owned(),
-        study_instance_uid: format!("1.2.840.113619.{}", "9".repeat(49)),
+        subject: format!("1.2.840.113619.{}", "9".repeat(49)),
         time: time.clone(),
         is_dead: false,
         attempts: 9_999,
         next_attempt: Some(time),
         last_error: Some(why),
     };
-    sinks(&Sinks { sinks: vec![sink] }, width) + &owed(&OwedEvents { events: vec![event], next: None }, width)
+    let owed = owed(&OwedEvents { events: vec![event], next: None }, width);
+    sinks(&Sinks { sinks: vec![sink] }, width) + &owed + &tail::text(&past, width)
 }

@@ -226,7 +226,8 @@ fn a_guest_of_the_loopback_address_reads_no_ae_title() {
     let shown = bearer(&node);
     let mut told = BTreeSet::new();
     for (method, path) in operations() {
-        if method == "GET" && !path.starts_with("/debug/") {
+        let is_endless = path == "/api/events/stream"; // it names no title of this test
+        if method == "GET" && !path.starts_with("/debug/") && !is_endless {
             assert!(!names(&read(&path, "")), "{path}");
             if names(&read(&path, &shown)) {
                 told.insert(path);

@@ -1,6 +1,7 @@
 //! Completeness of studies and the webhooks that tell of it, with a receiver in another language that fails in every way.
 
 mod hints;
+mod stream;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -210,6 +211,7 @@ fn a_receiver_that_fails_gets_everything_in_order_and_a_redirect_is_not_followed
     assert!(requests.iter().all(|request| request["path"] == "/hook?a=1"), "{requests:?}");
     let told: Vec<_> = requests.iter().map(|request| request["told"].as_str().unwrap()).collect();
     assert_eq!(told[..4], ["500", "close", "garbage", "301"], "{told:?}");
+    node.logged(&["sink takes events again", "ris"]);
     assert!(eventually(|| row(&node).is_some_and(|row| (row.waiting, row.published, row.dead) == (0, 2, 0))));
     let log = node.log_text();
     assert!(!log.contains("whsec_") && !log.contains("hook"), "{log}");

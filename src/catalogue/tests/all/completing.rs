@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tidegate_catalogue::catch_up::{CatchUp, Depth};
 use tidegate_catalogue::{
     Catalogue, Circumstances, Completed, EventChange, EventKind, EventNote, EventOutcome, Following, News, Origin,
-    OwedEvent, Quiet, Record, Subscription, Wholeness,
+    OwedEvent, Quiet, Record, Subscription, Told, Wholeness,
 };
 
 use super::delivering::{DELIVERED, dead, record_to};
@@ -43,9 +43,15 @@ impl Fixture {
         self.catalogue.complete(now_ms, 1000, &Circumstances { is_busy, may_ask: &nobody }).unwrap()
     }
 
-    /// Kinds and data of all events so far.
+    /// Kinds and data of the events that a sink is owed.
     fn events(&self) -> Vec<(EventKind, String)> {
-        self.reader().events(0, 1000).unwrap().into_iter().map(|event| (event.kind, event.data)).collect()
+        let events = self.reader().events(0, 1000).unwrap().into_iter().filter(|event| event.owed > 0);
+        events.map(|event| (event.kind, event.data)).collect()
+    }
+
+    /// Kinds of all events so far.
+    fn written(&self) -> Vec<EventKind> {
+        self.reader().events(0, 1000).unwrap().into_iter().map(|event| event.kind).collect()
     }
 
     fn kinds(&self) -> Vec<EventKind> {
@@ -226,11 +232,12 @@ fn what_was_stored_before_is_not_announced_and_what_was_missed_is() {
 }
 
 #[test]
-fn without_a_sink_that_wants_it_there_is_no_event() {
+fn without_a_sink_that_wants_it_an_event_is_for_people_but_those_of_instances_are_not_written() {
     let mut fixture = Fixture::following(following(&[DeliveryDead]));
     fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
     assert_eq!(fixture.complete(10_000_000).studies, 1);
     assert_eq!(fixture.events(), []);
+    assert_eq!(fixture.written(), [SeriesComplete, StudyComplete]);
     let mut fixture = Fixture::following(following(&[InstanceStored]));
     fixture.catalogue.enter(&[record(1, 1, 1), record(1, 1, 1)]).unwrap();
     assert_eq!(fixture.kinds(), [InstanceStored]);
@@ -308,6 +315,67 @@ fn events_of_a_study_are_sent_in_their_order_and_one_that_fails_delays_no_other_
     };
     fixture.catalogue.enter_news(&News { event_notes: &[&note], ..News::default() }).unwrap();
     assert_eq!(row(&fixture).waiting, 2);
+}
+
+#[test]
+fn what_other_parts_tell_is_an_event_once_of_no_study_and_behind_no_other() {
+    let mut fixture = Fixture::following(every());
+    let told = |origin: &str, at_ms| Told {
+        kind: EventKind::CommitmentReported,
+        origin: origin.to_owned(),
+        subject: "1.2.9".to_owned(),
+        at_ms,
+        data: r#"{"transaction":"1.2.9"}"#.to_owned(),
+    };
+    // The catalogue is made by now: what is older is nothing new.
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let (old, one, two) = (told("0", now_ms - 3_600_000), told("1", now_ms), told("2", now_ms));
+    fixture.catalogue.enter_news(&News { told: &[&old, &one, &two, &one], ..News::default() }).unwrap();
+    fixture.catalogue.enter_news(&News { told: &[&two], ..News::default() }).unwrap();
+    let due = fixture.due(0);
+    assert_eq!(due.iter().map(|event| event.subject.as_str()).collect::<Vec<_>>(), ["1.2.9"; 2]);
+    assert_eq!((due[0].study.uid.as_str(), due[0].study.patient_name.as_deref()), ("", None));
+    fixture.note_event(&due[0], EventOutcome::Dead { why: "400".to_owned() });
+    assert_eq!(fixture.due(0), due[1..]);
+    fixture.catalogue.change_events("ris", EventChange::Retry, (true, None), 0).unwrap();
+    assert_eq!(fixture.due(0).len(), 2);
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+#[test]
+fn events_of_a_former_version_keep_their_numbers_and_their_places() {
+    let Fixture { directory, catalogue } = Fixture::new();
+    drop(catalogue);
+    let path = super::support::path_in(&directory);
+    std::fs::remove_file(&path).unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(concat!(
+        include_str!("../../schema.sql"),
+        include_str!("../../views.sql"),
+        include_str!("../../migration-2.sql"),
+        include_str!("../../migration-3.sql"),
+        include_str!("../../migration-4.sql"),
+        include_str!("../../migration-5.sql"),
+        include_str!("../../migration-6.sql"),
+        include_str!("../../migration-7.sql"),
+        "PRAGMA application_id = 1413956417; PRAGMA user_version = 7;
+         INSERT INTO study (uid, first_ms, last_ms) VALUES ('1.2.1', 1, 1);
+         INSERT INTO sink (name, waiting, dead) VALUES ('ris', 1, 1);
+         INSERT INTO event VALUES (6, 2, 1, '1.2.1', 5, '{}'), (9, 0, 1, '1.2.1', 7, '{}');
+         INSERT INTO owed_event VALUES (1, 6, 1, 1, NULL, 5, 3, 6, '400'), (1, 9, 1, 0, 0, 7, 0, NULL, NULL);"
+    ))
+    .unwrap();
+    drop(db);
+    let mut catalogue = Catalogue::open(&path, true).unwrap();
+    catalogue.follow(every()).unwrap();
+    let mut fixture = Fixture { directory, catalogue };
+    let dead = fixture.reader().owed_events(Some("ris"), true, 0, 10).unwrap();
+    assert_eq!((dead[0].event.event, dead[0].event.attempts, dead[0].why.as_deref()), (6, 3, Some("400")));
+    assert_eq!(fixture.due(0).iter().map(|event| event.event).collect::<Vec<_>>(), [9]);
+    fixture.catalogue.enter(&[record(2, 1, 1)]).unwrap();
+    fixture.complete(10_000_000_000_000);
+    assert_eq!(fixture.reader().last_event().unwrap(), 12);
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
 }
 
 #[test]

@@ -13,6 +13,21 @@ fn reported(fixture: &mut Fixture, transaction: u32, instances: u32, now_ms: i64
 }
 
 #[test]
+fn what_is_reported_is_found_from_a_place_on() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.requests.last_reported_ms().unwrap(), None);
+    fixture.accept(2, 1, 3, T0);
+    let ids: Vec<i64> = (0..5).map(|number| reported(&mut fixture, number, 3, T0 + i64::from(number) / 2)).collect();
+    let found = |place, limit| -> Vec<i64> {
+        fixture.requests.reported(place, limit).unwrap().iter().map(|request| request.id).collect()
+    };
+    assert_eq!(found((T0, 0), 100), ids);
+    assert_eq!(found((T0, ids[0]), 2), ids[1..3]);
+    assert_eq!(found((T0 + 2, ids[4]), 100), []);
+    assert_eq!(fixture.requests.last_reported_ms().unwrap(), Some(T0 + 2));
+}
+
+#[test]
 fn after_thirty_days_what_has_ended_is_removed_in_small_steps() {
     let mut fixture = Fixture::new();
     let pending = fixture.accept(2, 1, 3, T0);
