@@ -158,6 +158,12 @@ impl<D: Disk> CatalogueActor<D> {
             self.worked_at = Instant::now();
             return;
         }
+        if let Some(completeness) = &mut self.completeness {
+            completeness.follow(&mut self.keeper);
+            if self.keeper.retry_at().is_some_and(|at| at > now) || !self.keeper.is_open() {
+                return;
+            }
+        }
         let suspects = self.shared.take_suspects();
         if !suspects.is_empty() {
             self.keeper.look_for(&suspects);
@@ -209,6 +215,9 @@ impl<D: Disk> CatalogueActor<D> {
     /// Enters what waits, for a bounded time. The next start finds the rest.
     fn enter_the_rest(&mut self) {
         let began = Instant::now();
+        if let Some(completeness) = &mut self.completeness {
+            completeness.follow(&mut self.keeper);
+        }
         while self.keeper.is_open() && began.elapsed() < GRACE {
             let waits = self.shared.queue.waiting().0 > 0 || self.shared.notes.since().is_some();
             if !waits && !self.keeper.has_pending() {

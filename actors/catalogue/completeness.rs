@@ -87,19 +87,23 @@ impl Completeness {
         Some(now + Duration::from_millis(left).min(LONGEST_SLEEP))
     }
 
-    /// What is due: nothing of it, or a bounded part.
-    pub(super) fn step<D: Disk>(&mut self, keeper: &mut Keeper<D>) {
-        if !self.follows(keeper) {
-            let (events, opening) = (self.live.get().events.clone(), keeper.openings());
-            let followed = keeper.attempt(|file, _| {
-                file.follow(events.following.clone())?;
-                file.release_all(clock_ms())
-            });
-            if followed.is_some() && keeper.openings() == opening {
-                (self.followed, self.opening) = (Some(events), opening);
-            }
+    /// Has the open file follow the settings of this moment. It must before anything is entered: the settings say when that is due, and who hears of it.
+    pub(super) fn follow<D: Disk>(&mut self, keeper: &mut Keeper<D>) {
+        if self.follows(keeper) {
             return;
         }
+        let (events, opening) = (self.live.get().events.clone(), keeper.openings());
+        let followed = keeper.attempt(|file, _| {
+            file.follow(events.following.clone())?;
+            file.release_all(clock_ms())
+        });
+        if followed.is_some() && keeper.openings() == opening {
+            (self.followed, self.opening) = (Some(events), opening);
+        }
+    }
+
+    /// What is due: nothing of it, or a bounded part.
+    pub(super) fn step<D: Disk>(&mut self, keeper: &mut Keeper<D>) {
         if self.senders.have_ended() {
             let ended = self.senders.take_ended();
             let released = keeper.attempt(|file, _| match &ended {

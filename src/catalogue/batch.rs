@@ -40,7 +40,7 @@ pub(crate) struct Batch<'a> {
     /// It is the one statement that every record needs: finding it in the cache each time costs a tenth of a record.
     insertion: Option<CachedStatement<'a>>,
     pub(crate) duties: Duties<'a>,
-    following: &'a Following,
+    pub(crate) following: &'a Following,
     /// Since when studies are followed.
     pub(crate) followed_since_ms: i64,
     news: News,

@@ -81,7 +81,7 @@ impl Catalogue {
     /// # Errors
     /// Those of a transaction.
     pub fn release_all(&mut self, now_ms: i64) -> Result<(), Error> {
-        self.transact(|batch| due::release_all(batch.db(), now_ms)).map(drop)
+        self.transact(|batch| due::release_all(batch.db(), batch.following, now_ms)).map(drop)
     }
 
     /// Changes events that are owed to the sink of that name, a bounded part of them: those from behind `after`, only dead ones or only one. How many,

@@ -55,14 +55,7 @@ pub(crate) fn complete(
     (now_ms, most): (i64, u32),
     circumstances: &Circumstances<'_>,
 ) -> Result<Completed> {
-    // After a step of the clock, or with shorter times in the settings, nothing is due later than it would be by an arrival of now.
-    let (Quiet { study_ms, series_ms }, missing_ms) = (following.longest(), following.missing_ms);
-    let of_studies = "UPDATE study SET due_ms = ?1 + iif(asked_ms IS NOT NULL, ?4, iif(wait_until_ms IS NOT NULL, ?3, ?2)),
-        wait_until_ms = min(wait_until_ms, ?1 + ?3) WHERE due_ms > ?1 + ?2 AND due_ms > ?1 + iif(asked_ms IS NOT NULL, ?4, iif(wait_until_ms IS NOT NULL, ?3, ?2))";
-    let of_series = "UPDATE series SET due_ms = ?1 + iif(wait_until_ms IS NOT NULL, ?3, ?2),
-        wait_until_ms = min(wait_until_ms, ?1 + ?3) WHERE due_ms > ?1 + ?2 AND due_ms > ?1 + iif(wait_until_ms IS NOT NULL, ?3, ?2)";
-    db.prepare_cached(of_studies)?.execute((now_ms, study_ms, missing_ms, ANSWER_MS))?;
-    db.prepare_cached(of_series)?.execute((now_ms, series_ms, missing_ms))?;
+    limit(db, following, now_ms)?;
     let of_series = "SELECT series.id, series.uid, study.uid, study.id, series.due_ms, series.wait_until_ms
         FROM series JOIN study ON study.id = series.study WHERE series.due_ms <= ?1 ORDER BY series.due_ms LIMIT ?2";
     let series = due(db, of_series, (now_ms, most))?;
@@ -75,6 +68,17 @@ pub(crate) fn complete(
     series.iter().try_for_each(|due| pass.series(due))?;
     studies.iter().try_for_each(|due| pass.study(due))?;
     Ok(pass.done)
+}
+
+/// After a step of the clock, or with shorter times in the settings, nothing is due later than it would be by an arrival of now.
+fn limit(db: &Connection, following: &Following, now_ms: i64) -> Result<()> {
+    let (Quiet { study_ms, series_ms }, missing_ms) = (following.longest(), following.missing_ms);
+    let of_studies = "UPDATE study SET due_ms = ?1 + iif(asked_ms IS NOT NULL, ?4, iif(wait_until_ms IS NOT NULL, ?3, ?2)),
+        wait_until_ms = min(wait_until_ms, ?1 + ?3) WHERE due_ms > ?1 + ?2 AND due_ms > ?1 + iif(asked_ms IS NOT NULL, ?4, iif(wait_until_ms IS NOT NULL, ?3, ?2))";
+    let of_series = "UPDATE series SET due_ms = ?1 + iif(wait_until_ms IS NOT NULL, ?3, ?2),
+        wait_until_ms = min(wait_until_ms, ?1 + ?3) WHERE due_ms > ?1 + ?2 AND due_ms > ?1 + iif(wait_until_ms IS NOT NULL, ?3, ?2)";
+    db.prepare_cached(of_studies)?.execute((now_ms, study_ms, missing_ms, ANSWER_MS))?;
+    db.prepare_cached(of_series)?.execute((now_ms, series_ms, missing_ms)).map(drop)
 }
 
 /// One call of [`complete`].
@@ -251,7 +255,8 @@ pub(crate) fn release(db: &Connection, study_uid: &str, now_ms: i64) -> Result<(
 }
 
 /// The same for all that is held. Sources that have not answered are asked again.
-pub(crate) fn release_all(db: &Connection, now_ms: i64) -> Result<()> {
+pub(crate) fn release_all(db: &Connection, following: &Following, now_ms: i64) -> Result<()> {
+    limit(db, following, now_ms)?;
     db.execute("UPDATE study SET due_ms = ?1, is_held = 0 WHERE is_held = 1", [now_ms])?;
     db.execute("UPDATE series SET due_ms = ?1, is_held = 0 WHERE is_held = 1", [now_ms])?;
     asking::forget(db, now_ms)

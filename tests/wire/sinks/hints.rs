@@ -141,3 +141,25 @@ fn a_reload_begins_and_ends_asking() {
     assert_eq!(ended(&receiver, "1.2.4", Instant::now()).0, json!(["quiet", null, 3, 0]));
     assert_eq!(source.asked(), 1);
 }
+
+/// A node that has been up for a moment has opened no catalogue yet; one with other times has made other due times.
+#[test]
+fn quiet_times_hold_for_what_comes_first_and_shorter_ones_at_once() {
+    let receiver = Receiver::started();
+    let text = |study_quiet: &str| {
+        format!("[completeness]\nstudy_quiet = \"{study_quiet}\"\nseries_quiet = \"1s\"\n{}", receiver.table(COMPLETE))
+    };
+    for round in 0..3 {
+        let (mut node, study) = (start(None, &text("2s")), format!("1.2.{round}"));
+        store(&node, &study, 0..3);
+        let (_, took) = ended(&receiver, &study, Instant::now());
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(node.stop(), Some(0));
+    }
+    let configured = Configured::start(&text("5m"));
+    store(&configured.node, "1.2.9", 0..3);
+    std::thread::sleep(Duration::from_secs(3));
+    configured.reload(&text("2s"));
+    let (_, took) = ended(&receiver, "1.2.9", Instant::now());
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
