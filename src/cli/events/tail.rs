@@ -101,9 +101,10 @@ pub(super) fn text(event: &PastEventLine, width: usize) -> String {
     let data = serde_json::from_str::<Map<String, Value>>(&event.data).unwrap_or_default();
     let facts = data.iter().filter(|(name, _)| !matches!(name.as_str(), "study" | "digest" | "xxh128"));
     let facts = facts.map(|(name, value)| match value {
-        Value::String(text) => format!(", {name} {}", safe(text)),
-        value => format!(", {name} {}", safe(&value.to_string())),
+        Value::String(text) => format!("{name} {}", safe(text)),
+        value => format!("{name} {}", safe(&value.to_string())),
     });
-    let facts = safe(&event.subject) + &facts.collect::<String>();
+    // A UID stands alone: a person copies it.
+    let facts = format!("{} {}", safe(&event.subject), facts.collect::<Vec<_>>().join(", "));
     format!("{} {} {}\n{}", event.time, event.kind, event.id, wrapped("  ", &facts, width))
 }
