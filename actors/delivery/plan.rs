@@ -123,8 +123,21 @@ impl Plan {
         self.repetitions
             .iter()
             .take(1)
+            .chain(self.studies.back().and_then(|(_, instances)| instances.back()))
             .chain(self.studies.iter().flat_map(|(_, instances)| instances))
             .chain(&self.repetitions)
+    }
+
+    /// The last instance, for a connection that keeps away from where others fail: what is at fault is seldom alone, and seldom far from its like.
+    pub(super) fn take_last(&mut self, connection: usize) -> Option<Task> {
+        let generation = self.generation.filter(|_| self.has_room())?;
+        let Some((_, instances)) = self.studies.back_mut() else { return self.take(connection) };
+        let owed = instances.pop_back()?;
+        if instances.is_empty() {
+            self.studies.pop_back();
+        }
+        (self.since_repetition, self.planned) = (self.since_repetition.saturating_add(1), self.planned - 1);
+        Some(Task { owed, generation, is_repetition: false })
     }
 
     /// The next instance for a connection. It stays with its study while that has any, and then takes the next one that no other connection is at.

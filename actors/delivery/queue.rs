@@ -8,7 +8,7 @@ use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 use tokio::time::Instant;
 
 use super::plan::{PAGE, Plan};
-use super::report::Report;
+use super::report::{Referenced, Report};
 use crate::committed::clock_ms;
 
 /// Repetitions that are read at a time.
@@ -95,20 +95,25 @@ impl Queue {
         self.noted(read)
     }
 
-    /// What a report is about, with the reason of each that is not committed. `None`: it cannot be read.
+    /// What a report is about, with the reason of each that is not committed, and whether it names one with another SOP class than was asked for.
+    /// `None`: it cannot be read.
     pub(super) fn asked(
         &mut self,
         destination: i64,
         transaction: i64,
         report: &Report,
-    ) -> Option<Vec<(Owed, Option<u16>)>> {
+    ) -> Option<(Vec<(Owed, Option<u16>)>, bool)> {
         let read = self.reader().and_then(|reader| {
-            let mut found = Vec::new();
-            for (uid, reason) in &report.referenced {
-                let owed = reader.asked(destination, transaction, uid)?;
-                found.extend(owed.into_iter().map(|owed| (owed, *reason)));
+            let (mut found, mut has_others) = (Vec::new(), false);
+            for Referenced { sop_class, sop_instance, reason } in &report.referenced {
+                for owed in reader.asked(destination, transaction, sop_instance)? {
+                    match owed.sop_class_uid == *sop_class {
+                        true => found.push((owed, *reason)),
+                        false => has_others = true,
+                    }
+                }
             }
-            Ok(found)
+            Ok((found, has_others))
         });
         self.noted(read)
     }
