@@ -12,6 +12,7 @@ use super::actor::DeliveryActor;
 use super::backoff::Backoff;
 use super::committing::{Asked, Asking, Reported, Stage};
 use super::hub::Hub;
+use super::queue::Meant;
 use super::report::{Given, MOST_REFERENCES, NotTaken};
 use crate::committed::{clock_ms, ms_ahead};
 use crate::fixed;
@@ -160,7 +161,7 @@ impl DeliveryActor {
                 continue;
             };
             let found = self.queue.asked(destination, transaction, &report);
-            let Some((found, has_others)) = found else {
+            let Some(Meant { owed: found, has_others }) = found else {
                 let _ = reply.send(Err(NotTaken::failed())); // the association may have ended
                 continue;
             };

@@ -56,6 +56,15 @@ pub(super) struct Look {
     pub(super) again_at: Option<Instant>,
 }
 
+/// What a report is about.
+#[derive(Default)]
+pub(super) struct Meant {
+    /// Each with its reason, if it is not committed.
+    pub(super) owed: Vec<(Owed, Option<u16>)>,
+    /// It names an instance with another SOP class than was asked for.
+    pub(super) has_others: bool,
+}
+
 impl Queue {
     pub(super) fn new(name: String, catalogue: PathBuf, budget: MemoryBudget, is_measured: IsMeasured) -> Self {
         Self {
@@ -95,25 +104,19 @@ impl Queue {
         self.noted(read)
     }
 
-    /// What a report is about, with the reason of each that is not committed, and whether it names one with another SOP class than was asked for.
-    /// `None`: it cannot be read.
-    pub(super) fn asked(
-        &mut self,
-        destination: i64,
-        transaction: i64,
-        report: &Report,
-    ) -> Option<(Vec<(Owed, Option<u16>)>, bool)> {
+    /// What a report is about. `None`: it cannot be read.
+    pub(super) fn asked(&mut self, destination: i64, transaction: i64, report: &Report) -> Option<Meant> {
         let read = self.reader().and_then(|reader| {
-            let (mut found, mut has_others) = (Vec::new(), false);
+            let mut meant = Meant::default();
             for Referenced { sop_class, sop_instance, reason } in &report.referenced {
                 for owed in reader.asked(destination, transaction, sop_instance)? {
                     match owed.sop_class_uid == *sop_class {
-                        true => found.push((owed, *reason)),
-                        false => has_others = true,
+                        true => meant.owed.push((owed, *reason)),
+                        false => meant.has_others = true,
                     }
                 }
             }
-            Ok((found, has_others))
+            Ok(meant)
         });
         self.noted(read)
     }

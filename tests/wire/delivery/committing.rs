@@ -1,5 +1,6 @@
 //! Destinations with `commit = true`: an instance is delivered when they have committed it.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use dicom_ul::pdu::{Pdu, RequestorRoles, UserVariableItem};
@@ -149,6 +150,39 @@ fn reports_of_others_are_refused() {
         _ => true,
     };
     assert!(is_refused, "{answer:?}");
+}
+
+/// Whatever has become of the request since: it was asked again, and the child of the destination is another one.
+#[test]
+fn the_report_of_a_former_request_counts_after_a_retry_and_a_reload() {
+    let scp = Scp::new(committing(|_, _| Commit::Silence));
+    let table = scp.destination("archive", COMMIT);
+    let gateway = Gateway::start(&table);
+    store(&gateway.node, 0..3);
+    gateway.wait_for_sent(3);
+    assert!(eventually(|| scp.asked().iter().map(|(_, uids)| uids.len()).sum::<usize>() == 3));
+    let first = scp.asked();
+    let retried = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["outbox", "retry", "--destination", "archive", "--all", "--storage"])
+        .arg(gateway.node.storage())
+        .status();
+    assert!(retried.unwrap().success());
+    assert!(eventually(|| scp.asked().len() > first.len()));
+    gateway.configure("[delivery]\nto = []\n");
+    gateway.reload(&table);
+    let (mut wire, _) =
+        Wire::associate(gateway.node.address(), reporting("ARCHIVE", RequestorRoles { scu: false, scp: true }));
+    for (transaction, uids) in &first {
+        let references: Vec<_> = uids.iter().map(|uid| (uid.clone(), None)).collect();
+        wire.send(&event_report(REPORTS, transaction, &references));
+        assert_eq!(
+            wire.response().status,
+            0,
+            "and not unknown: the first child has ended, and the second reads its queue"
+        );
+    }
+    gateway.wait_for(3, 0);
+    assert!(scp.counts().values().all(|count| *count == 1));
 }
 
 /// What a report says of an instance of another SOP class is not about what was asked for.
