@@ -133,7 +133,7 @@ impl Hub {
 
     /// The contexts of another association.
     pub(super) fn propose(&mut self) -> Vec<ProposedContext> {
-        let mut contexts = self.pairs.propose(self.plan.planned_owed());
+        let mut contexts = self.pairs.propose(self.plan.planned_owed(self.is_in_doubt()));
         let echoes = (self.is_in_doubt() || !self.late.is_empty()) && !self.has_no_echo;
         let others = [echoes.then(echo::proposed), self.settings.commits.then(asking::proposed)];
         contexts.truncate(MOST_CONTEXTS - others.iter().flatten().count());

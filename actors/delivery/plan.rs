@@ -118,12 +118,13 @@ impl Plan {
         if self.has_room() { self.planned } else { 0 }
     }
 
-    /// What is planned, the next first.
-    pub(super) fn planned_owed(&self) -> impl Iterator<Item = &Owed> {
+    /// What is planned, the next first; `takes_last`: that is the last one, and then the others.
+    pub(super) fn planned_owed(&self, takes_last: bool) -> impl Iterator<Item = &Owed> {
+        let last = self.studies.back().and_then(|(_, instances)| instances.back());
         self.repetitions
             .iter()
             .take(1)
-            .chain(self.studies.back().and_then(|(_, instances)| instances.back()))
+            .chain(last.filter(|_| takes_last))
             .chain(self.studies.iter().flat_map(|(_, instances)| instances))
             .chain(&self.repetitions)
     }
