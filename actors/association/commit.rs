@@ -227,7 +227,7 @@ impl Connection {
                     }
                 }
             }
-            Said::Replied(status) => self.reply_to_report(status),
+            Said::Replied(taken) => self.reply_to_report(&taken),
             Said::Silent => {
                 self.commitment.line = None; // its report is still outstanding, and there is one at a time
                 if let Some((ticket, _)) = self.commitment.awaiting.take() {

@@ -1,17 +1,18 @@
 //! The part of a connection that is about storage commitment: the request that arrives, the one that is recorded, and the report that is sent.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use tidegate_protocol::commitment::Information;
-use tidegate_protocol::{ActionRequest, ActionStatus, Operation, ReportStatus};
+use tidegate_protocol::{ActionRequest, ActionStatus, Operation};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::commitment::references::References;
 use crate::commitment::report::{Dataset, Unreadable};
 use crate::commitment::shared::{Begun, LineEnd, NotRecorded, Recorded, Ticket};
-use crate::delivery::report::Arriving as ArrivingReport;
+use crate::delivery::report::{Arriving as ArrivingReport, NotTaken, Taken};
 
 /// Without a message for so long, the association is idle.
 pub(super) const IDLE: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ pub(super) enum Said {
     /// The peer has not answered it.
     Silent,
     /// What a destination has reported is durable, or is not.
-    Replied(ReportStatus),
+    Replied(Taken),
 }
 
 /// The part of a connection that is about storage commitment.
@@ -61,9 +62,9 @@ pub(super) struct Commitment {
     pub(super) step: Option<LocalBoxFuture<'static, Said>>,
     /// A report that was sent, and when its response is overdue.
     pub(super) awaiting: Option<(Ticket, Instant)>,
-    /// A report of a destination that arrives, and one that waits until what it says is durable.
+    /// A report of a destination that arrives, and those that wait until what they say is durable.
     pub(super) reported: Option<Box<ArrivingReport>>,
-    pub(super) replying: Option<Box<(Operation, oneshot::Receiver<ReportStatus>)>>,
+    pub(super) replying: VecDeque<(Operation, oneshot::Receiver<Taken>)>,
     /// When the last message came or went.
     pub(super) quiet_since: Instant,
 }
@@ -78,14 +79,14 @@ impl Commitment {
             step: None,
             awaiting: None,
             reported: None,
-            replying: None,
+            replying: VecDeque::new(),
             quiet_since,
         }
     }
 
     /// Requests that await a response.
     pub(super) fn recording(&self) -> usize {
-        usize::from(self.recording.is_some()) + usize::from(self.replying.is_some())
+        usize::from(self.recording.is_some()) + self.replying.len()
     }
 
     pub(super) fn is_arriving(&self) -> bool {
@@ -102,7 +103,7 @@ impl Commitment {
     }
 
     fn may_say_soon(&self) -> bool {
-        self.recording.is_some() || self.step.is_some() || self.awaiting.is_some() || self.replying.is_some()
+        self.recording.is_some() || self.step.is_some() || self.awaiting.is_some() || !self.replying.is_empty()
     }
 
     /// Whether [`Self::next`] may ever end.
@@ -130,7 +131,7 @@ impl Commitment {
         tokio::select! {
             biased;
             recorded = recorded(recording), if recording.is_some() => Said::Recorded(recorded),
-            status = replied(replying), if replying.is_some() => Said::Replied(status),
+            taken = replied(replying), if !replying.is_empty() => Said::Replied(taken),
             said = stepped(step), if step.is_some() => said,
             () = sleep_until(overdue_at), if awaiting.is_some() => Said::Silent,
             ticket = told(line), if line.is_some() => ticket.map_or(Said::Wanted, Said::Report),
@@ -151,9 +152,9 @@ async fn recorded(recording: &mut Option<Box<Recording>>) -> Result<Recorded, No
     }
 }
 
-async fn replied(replying: &mut Option<Box<(Operation, oneshot::Receiver<ReportStatus>)>>) -> ReportStatus {
-    match replying.as_deref_mut() {
-        Some((_, receiver)) => receiver.await.unwrap_or(ReportStatus::ProcessingFailure),
+async fn replied(replying: &mut VecDeque<(Operation, oneshot::Receiver<Taken>)>) -> Taken {
+    match replying.front_mut() {
+        Some((_, receiver)) => receiver.await.unwrap_or_else(|_| Err(NotTaken::failed())),
         None => std::future::pending().await,
     }
 }

@@ -6,7 +6,7 @@ use tidegate_protocol::{ErrorComment, Operation, ReportRequest, ReportStatus};
 use tracing::warn;
 
 use super::connection::Connection;
-use crate::delivery::report::{Arriving, NotTaken};
+use crate::delivery::report::{Arriving, MOST_WAITING, NotTaken, Taken};
 use crate::gauges::incidents::Class;
 
 impl Connection {
@@ -32,14 +32,11 @@ impl Connection {
     pub(super) fn complete_report(&mut self) {
         let Some(arriving) = self.commitment.reported.take() else { return };
         let (operation, report) = arriving.finish();
-        let busy = || NotTaken {
-            status: ReportStatus::ResourceLimitation,
-            cause: "another report of this association is being noted".to_owned(),
-        };
-        let report = if self.commitment.replying.is_some() { Err(busy()) } else { report };
+        let has_room = self.commitment.replying.len() < MOST_WAITING;
+        let report = if has_room { report } else { Err(NotTaken::too_many()) };
         let given = report.and_then(|report| self.node.env.delivery.report(&self.peer.calling_ae_title, report));
         match given {
-            Ok(receiver) => self.commitment.replying = Some(Box::new((operation, receiver))),
+            Ok(receiver) => self.commitment.replying.push_back((operation, receiver)),
             Err(not_taken) => self.refuse_report(&operation, &not_taken),
         }
     }
@@ -62,9 +59,11 @@ impl Connection {
     }
 
     /// What the report says is durable, or is not.
-    pub(super) fn reply_to_report(&mut self, status: ReportStatus) {
-        if let Some((operation, _)) = self.commitment.replying.take().map(|replying| *replying) {
-            self.session.respond_report(&operation, status, &ErrorComment::default());
+    pub(super) fn reply_to_report(&mut self, taken: &Taken) {
+        let Some((operation, _)) = self.commitment.replying.pop_front() else { return };
+        match taken {
+            Ok(()) => self.session.respond_report(&operation, ReportStatus::Success, &ErrorComment::default()),
+            Err(not_taken) => self.refuse_report(&operation, not_taken),
         }
     }
 }

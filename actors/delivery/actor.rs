@@ -243,6 +243,7 @@ impl DeliveryActor {
         if hub.settings.kind != settings.kind || hub.settings.commits != settings.commits || !is_same_tls {
             hub.epoch += 1;
             hub.committing.begin_again();
+            hub.has_no_echo = false;
             hub.breaker.hasten(now);
         }
         hub.settings = settings.clone();
@@ -312,7 +313,8 @@ impl DeliveryActor {
                 {
                     false
                 }
-                Gate::Probe if open == 0 => true,
+                // Those that wait for late answers begin nothing.
+                Gate::Probe if open == hub.late.len() && open < hub.most_connections(peer.connections, now) => true,
                 Gate::Open | Gate::Probe | Gate::Closed(_) | Gate::Probing => break,
             };
             if is_probe {

@@ -1,13 +1,15 @@
 //! What an association has to do with commitment: its context, the request whose response is awaited, and the report that arrives.
 
+use std::collections::VecDeque;
+
+use tidegate_protocol::Operation;
 use tidegate_protocol::commitment::Encoding;
 use tidegate_protocol::requestor::{Acceptance, ProposedContext, Role};
 use tidegate_protocol::syntaxes::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, STORAGE_COMMITMENT};
-use tidegate_protocol::{Operation, ReportStatus};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::report::Arriving;
+use super::report::{Arriving, MOST_WAITING, NotTaken, Taken};
 
 /// What an association has to do with commitment.
 #[derive(Default)]
@@ -19,8 +21,10 @@ pub(super) struct Asking {
     /// Until when the association is kept open for a report.
     pub(super) reports_until: Option<Instant>,
     pub(super) arriving: Option<Arriving>,
-    /// A report that waits until what it says is durable.
-    pub(super) replying: Option<(Operation, oneshot::Receiver<ReportStatus>)>,
+    /// Requests that the destination has taken on it and not reported.
+    pub(super) unreported: usize,
+    /// Reports that wait until what they say is durable. A destination that reports several requests does not wait in between.
+    pub(super) replying: VecDeque<(Operation, oneshot::Receiver<Taken>)>,
 }
 
 /// A request whose response is awaited.
@@ -53,18 +57,23 @@ impl Asking {
 
     /// Whether a report arrives, or is to be answered.
     pub(super) fn is_reporting(&self) -> bool {
-        self.arriving.is_some() || self.replying.is_some()
+        self.arriving.is_some() || self.is_replying()
     }
 
     /// Whether a report is to be answered.
     pub(super) fn is_replying(&self) -> bool {
-        self.replying.is_some()
+        !self.replying.is_empty()
     }
 
-    /// Waits until what a report says is durable, if there is one.
-    pub(super) async fn replied(&mut self) -> ReportStatus {
-        match &mut self.replying {
-            Some((_, receiver)) => receiver.await.unwrap_or(ReportStatus::ProcessingFailure),
+    /// Whether another report can wait for its answer.
+    pub(super) fn has_room(&self) -> bool {
+        self.replying.len() < MOST_WAITING
+    }
+
+    /// Waits until what the first report says is durable, if there is one.
+    pub(super) async fn replied(&mut self) -> Taken {
+        match self.replying.front_mut() {
+            Some((_, receiver)) => receiver.await.unwrap_or_else(|_| Err(NotTaken::failed())),
             None => std::future::pending().await,
         }
     }

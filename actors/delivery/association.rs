@@ -13,12 +13,14 @@ use tidegate_protocol::requestor::{ContextRefused, Event};
 use tidegate_protocol::{Invocation, Priority, Response};
 use tidegate_reencode::Reencoder;
 use tidegate_storage::Store;
-use tidegate_storage::survey::{NotSendable, Outgoing, Survey};
+use tidegate_storage::survey::Survey;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asking::Asking;
+use super::breaker::Failure;
 use super::contexts::{Accepted, Way};
+use super::echo::Echo;
 use super::export::Exports;
 use super::hub::{Hub, Next};
 use super::outcome::is_delivered;
@@ -32,13 +34,13 @@ use crate::network::calling::{Call, CallError};
 const IDLE: Duration = Duration::from_secs(5);
 /// Time for what a peer has sent before its connection broke.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-const AWAITED: &str = "response";
+pub(super) const AWAITED: &str = "response";
 
 /// An instance whose answer is awaited.
 pub(super) struct Outstanding {
     message_id: u16,
     task: Task,
-    sent: Instant,
+    pub(super) sent: Instant,
 }
 
 /// See the module.
@@ -55,6 +57,7 @@ pub(super) struct Association {
     pub(super) window: usize,
     pub(super) accepted: Accepted,
     pub(super) asking: Asking,
+    pub(super) echo: Echo,
     pub(super) survey: Survey,
     pub(super) outstanding: VecDeque<Outstanding>,
     pub(super) exports: Exports,
@@ -96,6 +99,9 @@ impl Association {
             }
             Some(Err(error)) => {
                 self.hear_last_words(&error).await;
+                if self.echo.awaited().is_some() && !matches!(error, CallError::Silent(_)) {
+                    self.hub.borrow_mut().has_no_echo = true;
+                }
                 if self.asking.awaited.is_some() {
                     self.hub.borrow_mut().ask_refused(&error.to_string());
                 }
@@ -130,13 +136,14 @@ impl Association {
                 }
             }
             self.call.flush().await?; // a report may have been refused
+            self.echo().await?;
             drains &= !self.outstanding.is_empty();
             if self.outstanding.is_empty() && self.asks() {
                 self.ask().await?;
                 idle_since = Instant::now();
                 continue;
             }
-            let has_room = !drains && self.asking.awaited.is_none() && self.outstanding.len() < self.window;
+            let has_room = !drains && self.is_free() && self.outstanding.len() < self.window;
             let may_begin = has_room && self.may_begin();
             if may_begin {
                 let next = self.hub.borrow_mut().next(self.connection, &self.accepted, self.outstanding.len());
@@ -154,9 +161,8 @@ impl Association {
                     Next::Nothing => {}
                 }
             }
-            let first = self.outstanding.front().map(|one| one.sent);
-            let Some(sent) = first.or(self.asking.awaited.as_ref().map(|awaited| awaited.sent)) else {
-                if !self.may_begin() && !self.asking.is_reporting() {
+            let Some(sent) = self.waits_since() else {
+                if !self.may_begin() && !self.asking.is_reporting() && !self.awaits_report() {
                     return Ok(End::Release);
                 }
                 let until = (idle_since + IDLE).max(self.asking.reports_until.unwrap_or(idle_since));
@@ -166,12 +172,15 @@ impl Association {
                 continue;
             };
             let deadline = sent + fixed::answer_timeout();
-            let late_at =
-                first.zip(self.hub.borrow().late_after()).filter(|_| !self.is_late).map(|(sent, after)| sent + after);
+            if self.is_late && self.hub.borrow().gives_up(self.connection) {
+                self.call.abort().await;
+                return Err(CallError::Silent(AWAITED));
+            }
+            let late_at = self.late_after().map(|after| sent + after);
             tokio::select! {
                 read = self.call.read(AWAITED) => read?,
                 status = self.asking.replied() => self.reply(status).await?,
-                _ = changed.changed(), if has_room && !drains => {}
+                _ = changed.changed(), if has_room && !drains || self.is_late => {}
                 () = sleep_until(late_at.unwrap_or(deadline)), if late_at.is_some_and(|late_at| late_at < deadline) => {
                     self.give_way();
                 }
@@ -185,7 +194,9 @@ impl Association {
 
     /// Waits for something to send, or for the peer. False: for too long.
     async fn wait_idle(&mut self, changed: &mut watch::Receiver<u64>, until: Instant) -> Result<bool, CallError> {
-        self.hub.borrow_mut().idle += 1;
+        // One that only waits for a report takes nothing.
+        let idle = usize::from(!self.is_late);
+        self.hub.borrow_mut().idle += idle;
         // A report is answered, however long that takes.
         let is_replying = self.asking.is_replying();
         let mut replied = None;
@@ -198,7 +209,7 @@ impl Association {
             _ = changed.changed() => Some(Ok(())),
             () = sleep_until(until), if !is_replying => None,
         };
-        self.hub.borrow_mut().idle -= 1;
+        self.hub.borrow_mut().idle -= idle;
         if let Some(status) = replied {
             self.reply(status).await?;
         }
@@ -210,22 +221,19 @@ impl Association {
         }
     }
 
-    /// The answer is late: another association serves the rest.
-    fn give_way(&mut self) {
-        self.is_late = true;
-        let mut hub = self.hub.borrow_mut();
-        hub.late += 1;
-        hub.child.notify_one();
-    }
-
     /// Reads what has come, without waiting.
     fn look_at_input(&mut self) -> Result<(), CallError> {
         if self.window > 1 { self.call.read(AWAITED).now_or_never().unwrap_or(Ok(())) } else { Ok(()) }
     }
 
+    /// Whether no response to anything but instances is awaited.
+    fn is_free(&self) -> bool {
+        self.asking.awaited.is_none() && self.echo.awaited().is_none()
+    }
+
     /// Whether a request for commitment is to be sent.
     fn asks(&self) -> bool {
-        self.asking.awaited.is_none() && self.hub.borrow().committing.is_ready() && self.may_begin()
+        self.is_free() && self.hub.borrow().committing.is_ready() && self.may_begin()
     }
 
     /// Whether another instance may be begun, apart from the window. Nothing is, beside a repetition or a late answer.
@@ -251,7 +259,7 @@ impl Association {
     }
 
     fn responded(&mut self, response: Response) {
-        if self.ask_answered(&response) {
+        if self.ask_answered(&response) || self.echo_answered(&response) {
             return;
         }
         let position = self.outstanding.iter().position(|one| one.message_id == response.message_id);
@@ -262,6 +270,7 @@ impl Association {
         self.has_served = true;
         self.exports.count(&task.owed, is_delivered(response.status));
         let mut hub = self.hub.borrow_mut();
+        hub.answered = Some(Instant::now());
         hub.note_answer(sent.elapsed());
         hub.settle(task, Attempt::Answered(response));
     }
@@ -352,30 +361,6 @@ impl Association {
         Ok(())
     }
 
-    /// The file of an instance, and how much of it is in the buffer.
-    fn open_file(&mut self, task: &Task) -> Result<(Outgoing, usize), Attempt> {
-        let owed = &task.owed;
-        let mut opened = self.survey.outgoing(&owed.path, &mut self.buffer);
-        if opened.as_ref().is_err_and(|error| *error == NotSendable::Gone) {
-            // Perhaps the root is, for a while: then nothing is concluded.
-            self.survey = self.store.survey().map_err(|error| Attempt::Unreadable(error.to_string()))?;
-            opened = self.survey.outgoing(&owed.path, &mut self.buffer);
-        }
-        let (file, filled) = opened.map_err(|error| match error {
-            NotSendable::Gone => Attempt::NoFile(tidegate_catalogue::FILE_IS_GONE.to_owned()),
-            NotSendable::NotAnInstance => Attempt::NoFile(error.to_string()),
-            NotSendable::Unreadable(_) => Attempt::Unreadable(error.to_string()),
-        })?;
-        let meta = file.meta();
-        let is_same = owed.sop_instance_uid.is(meta.sop_instance_uid.as_str().as_bytes())
-            && *owed.transfer_syntax_uid == *meta.transfer_syntax_uid
-            && file.bytes() == owed.bytes;
-        if !is_same {
-            return Err(Attempt::NoFile("the file is not what was stored".to_owned()));
-        }
-        Ok((file, filled))
-    }
-
     fn settle(&mut self, task: Task, attempt: Attempt) {
         self.hub.borrow_mut().settle(task, attempt);
     }
@@ -400,19 +385,24 @@ impl Association {
     }
 
     /// The association has ended, and these have no answer. It counts as an attempt of one that was outstanding alone, where the peer has served others of
-    /// late: so a dead peer kills no instance, and one that kills associations comes to its end.
+    /// late: so a dead peer kills no instance, and one that kills associations comes to its end. It counts against the peer unless that has answered
+    /// others meanwhile, or the instance was lost before.
     fn lost(&mut self, why: &str) {
         let lost = std::mem::take(&mut self.outstanding);
-        let is_idle_end = lost.is_empty() && self.has_served;
+        let is_alive = self.echo == Echo::Answered;
+        let is_idle_end = lost.is_empty() && (self.has_served || is_alive || self.asking.awaited.is_some());
         let mut hub = self.hub.borrow_mut();
+        let is_suspect = lost.iter().any(|one| one.task.is_repetition) && hub.breaker.down().is_none();
+        let is_overtaken = lost.front().is_some_and(|one| hub.has_answered_since(one.sent));
         for Outstanding { task, .. } in lost {
             self.exports.count(&task.owed, false);
             let counts = task.is_repetition && (self.has_served || hub.has_served_of_late());
             hub.settle(task, Attempt::Lost { why: why.to_owned(), counts });
         }
         hub.figures.note_error(why);
-        if !is_idle_end {
-            hub.stumbled(why.to_owned(), Instant::now());
+        if !is_idle_end && !is_suspect && !is_overtaken {
+            let failure = if is_alive { Failure::Losing } else { Failure::Failing };
+            hub.stumbled(failure, why.to_owned(), Instant::now());
         }
     }
 }

@@ -19,10 +19,15 @@ pub(super) enum Failure {
     Unreachable,
     /// The destination answers, and refuses or fails.
     Failing,
+    /// The destination answers a C-ECHO, and loses each instance that it is sent. The next may be another matter, and must not wait for these.
+    Losing,
 }
 
 const UNREACHABLE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_millis(6500), factor: 2 };
 const FAILING: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
+const LOSING: Backoff = Backoff { first: Duration::from_millis(800), longest: Duration::from_secs(30), factor: 2 };
+/// Instances that a destination may lose one after another before that takes longer and longer.
+const LOSSES: u32 = 10;
 
 /// Failures of instances and associations in a row, without a success, that open the breaker. One may be the fault of the instance.
 const IN_A_ROW: u32 = 3;
@@ -84,21 +89,27 @@ impl Breaker {
 
     /// The destination has failed as a whole. True: it is down from now on.
     pub(super) fn broke(&mut self, failure: Failure, why: String, now: Instant) -> bool {
-        let backoff = match failure {
-            Failure::Unreachable => UNREACHABLE,
-            Failure::Failing => FAILING,
-        };
         let (since, failures) = self.open.as_ref().map_or((now, 1), |open| (open.since, open.failures + 1));
         let is_new = self.open.is_none();
-        let probe_at = now + backoff.after(failures);
+        let wait = match failure {
+            Failure::Unreachable => UNREACHABLE.after(failures),
+            Failure::Failing => FAILING.after(failures),
+            Failure::Losing => LOSING.after(failures.saturating_sub(LOSSES)),
+        };
+        let probe_at = now + wait;
         self.open = Some(Open { since, why, failures, probe_at, is_probing: false });
         is_new
     }
 
     /// An instance or an association has failed, by no fault of its own that is known. True: the destination is down from now on.
-    pub(super) fn stumbled(&mut self, why: String, now: Instant) -> bool {
+    pub(super) fn stumbled(&mut self, failure: Failure, why: String, now: Instant) -> bool {
         self.failures += 1;
-        (self.open.is_some() || self.failures >= IN_A_ROW) && self.broke(Failure::Failing, why, now)
+        (self.open.is_some() || self.failures >= IN_A_ROW) && self.broke(failure, why, now)
+    }
+
+    /// Whether anything has failed since the last success.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.failures > 0 || self.open.is_some()
     }
 
     /// The destination has taken or judged an instance. The time for which it was down, if it was.
@@ -172,14 +183,31 @@ mod tests {
     fn a_stumble_or_two_are_no_failure_of_the_destination() {
         let (mut breaker, now) = (Breaker::default(), Instant::now());
         for _ in 0..10 {
-            assert!(!breaker.stumbled(why(), now) && !breaker.stumbled(why(), now));
+            assert!(!breaker.stumbled(Failure::Failing, why(), now) && !breaker.stumbled(Failure::Failing, why(), now));
             assert_eq!(breaker.gate(now), Gate::Open);
             assert_eq!(breaker.succeeded(now), None);
         }
-        assert!(!breaker.stumbled(why(), now) && !breaker.stumbled(why(), now) && breaker.stumbled(why(), now));
+        assert!(
+            !breaker.stumbled(Failure::Failing, why(), now)
+                && !breaker.stumbled(Failure::Failing, why(), now)
+                && breaker.stumbled(Failure::Failing, why(), now)
+        );
         assert!(matches!(breaker.gate(now), Gate::Closed(_)));
         breaker.begin_probe();
-        assert!(!breaker.stumbled(why(), now), "it is known to be down");
+        assert!(!breaker.stumbled(Failure::Failing, why(), now), "it is known to be down");
         assert!(matches!(breaker.gate(now), Gate::Closed(_)), "the probe has failed");
+    }
+
+    #[test]
+    fn a_destination_that_loses_instances_is_asked_every_second_for_a_while() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        let waits: Vec<u64> = (0..20)
+            .map(|_| {
+                breaker.broke(Failure::Losing, why(), now);
+                (breaker.down().unwrap().2 - now).as_millis() as u64
+            })
+            .collect();
+        assert!(waits[..10].iter().all(|wait| *wait <= 1000), "{waits:?}");
+        assert!(waits[19] >= 24_000 && waits[19] <= 36_000, "{waits:?}");
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tidegate_catalogue::{DeliveryNote, Outcome, Owed, OwedKey};
 use tidegate_commitment::FailureReason;
-use tidegate_protocol::ReportStatus;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -13,7 +12,8 @@ use super::actor::DeliveryActor;
 use super::backoff::Backoff;
 use super::committing::{Asked, Asking, Reported, Stage};
 use super::hub::Hub;
-use super::report::{Given, MOST_REFERENCES};
+use super::queue::Meant;
+use super::report::{Given, MOST_REFERENCES, NotTaken};
 use crate::committed::{clock_ms, ms_ahead};
 use crate::fixed;
 
@@ -147,16 +147,22 @@ impl DeliveryActor {
     }
 
     fn take_reports(&mut self) {
-        let given = self.hub.borrow().committing.inbox.take();
-        for Given { transaction, report, reply } in given {
-            let Some((destination, _, asked, _)) = self.queue.sent_due() else { continue };
-            if transaction > self.hub.borrow().committing.last.max(asked) {
-                let _ = reply.send(ReportStatus::InvalidArgument); // it was never asked for
+        let inbox = self.hub.borrow().committing.inbox.clone();
+        if self.queue.trouble().is_some() {
+            inbox.take(); // they are answered with a failure, and may come again
+        }
+        let Some((destination, generation, asked, _)) = self.queue.sent_due() else { return };
+        for Given { report, reply } in inbox.take() {
+            let transaction = generation.transaction_of(&report.transaction_uid);
+            let last = self.hub.borrow().committing.last.max(asked);
+            let Some((_, transaction)) = transaction.filter(|(of, number)| *of == destination && *number <= last)
+            else {
+                let _ = reply.send(Err(NotTaken::unknown())); // it was never asked for
                 continue;
-            }
+            };
             let found = self.queue.asked(destination, transaction, &report);
-            let Some(found) = found else {
-                let _ = reply.send(ReportStatus::ProcessingFailure); // the association may have ended
+            let Some(Meant { owed: found, has_others }) = found else {
+                let _ = reply.send(Err(NotTaken::failed())); // the association may have ended
                 continue;
             };
             let hub = &mut *self.hub.borrow_mut();
@@ -165,11 +171,12 @@ impl DeliveryActor {
             for (owed, reason) in &found {
                 hub.reported(owed, *reason);
             }
+            let taken = if has_others { Err(NotTaken::of_another_class()) } else { Ok(()) };
             if left.is_empty() {
                 // All of it is known already, or was asked for again.
-                let _ = reply.send(ReportStatus::Success);
+                let _ = reply.send(taken);
             } else {
-                hub.committing.reports.push(Reported { left, reply });
+                hub.committing.reports.push(Reported { left, taken, reply });
             }
         }
     }

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_catalogue::{DeliveryNote, Outcome, Owed, OwedKey, PackedUid};
-use tidegate_protocol::ReportStatus;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::report::{Inbox, MOST_REFERENCES};
+use super::report::{Inbox, MOST_REFERENCES, Taken};
 
 /// Instances that are sent within this time are asked for together.
 pub(super) const GATHER: Duration = Duration::from_secs(2);
@@ -53,7 +52,8 @@ pub(super) enum Stage {
 
 pub(super) struct Reported {
     pub(super) left: HashSet<OwedKey>,
-    pub(super) reply: oneshot::Sender<ReportStatus>,
+    pub(super) taken: Taken,
+    pub(super) reply: oneshot::Sender<Taken>,
 }
 
 /// What is asked.
@@ -92,12 +92,15 @@ impl Committing {
     pub(super) fn noted(&mut self, notes: &[DeliveryNote]) -> bool {
         let mut reports = std::mem::take(&mut self.reports);
         for report in &mut reports {
-            report.left.retain(|key| !notes.iter().any(|note| note.key == *key));
+            let judges = |note: &&DeliveryNote| !matches!(note.outcome, Outcome::Asked { .. });
+            for note in notes.iter().filter(judges) {
+                report.left.remove(&note.key);
+            }
         }
         let (ended, open): (Vec<_>, Vec<_>) = reports.into_iter().partition(|report| report.left.is_empty());
         self.reports = open;
         for report in ended {
-            let _ = report.reply.send(ReportStatus::Success); // the association may have ended
+            let _ = report.reply.send(report.taken); // the association may have ended
         }
         let Some(Asking { transaction, stage: stage @ Stage::Noting(_), .. }) = &mut self.asking else { return false };
         let Stage::Noting(left) = *stage else { return false };

@@ -14,6 +14,7 @@ use super::bandwidth::Bandwidth;
 use super::breaker::{Breaker, Gate};
 use super::committing::Committing;
 use super::contexts::{Accepted, Pairs, Way};
+use super::echo;
 use super::figures::Figures;
 use super::plan::{Plan, Task};
 use super::shared::Shared;
@@ -26,6 +27,18 @@ const FEWER_FOR: Duration = Duration::from_secs(60);
 const LATE: Duration = Duration::from_millis(750);
 /// A destination that has judged an instance within this time is taken to work.
 const OF_LATE: Duration = Duration::from_secs(60);
+
+/// Associations that wait for a late answer, and do not count, since the destination has answered others meanwhile. With one more, the oldest ends.
+const MOST_OVERTAKEN: usize = 8;
+
+/// An association that waits for a late answer, and begins nothing any more.
+pub(super) struct Late {
+    pub(super) connection: usize,
+    /// When that was sent whose answer is late.
+    pub(super) sent: Instant,
+    /// It is an instance.
+    pub(super) is_instance: bool,
+}
 
 /// The next instance for an association.
 pub(super) enum Next {
@@ -61,8 +74,12 @@ pub(super) struct Hub {
     /// Associations that are being opened, and those that are open.
     pub(super) opening: usize,
     pub(super) established: usize,
-    /// Associations of `established` that wait for a late answer, and begin nothing any more.
-    pub(super) late: usize,
+    /// Those of `established` that wait for a late answer, the oldest first.
+    pub(super) late: Vec<Late>,
+    /// When the destination answered anything last.
+    pub(super) answered: Option<Instant>,
+    /// It ends associations over a C-ECHO: there are no more of these.
+    pub(super) has_no_echo: bool,
     /// How long answers take, smoothed.
     usual: Duration,
     /// When the destination judged an instance last.
@@ -93,7 +110,9 @@ impl Hub {
             idle: 0,
             opening: 0,
             established: 0,
-            late: 0,
+            late: Vec::new(),
+            answered: None,
+            has_no_echo: false,
             usual: Duration::ZERO,
             served: None,
             fewer: None,
@@ -114,11 +133,11 @@ impl Hub {
 
     /// The contexts of another association.
     pub(super) fn propose(&mut self) -> Vec<ProposedContext> {
-        let mut contexts = self.pairs.propose(self.plan.planned_owed());
-        if self.settings.commits {
-            contexts.truncate(MOST_CONTEXTS - 1);
-            contexts.push(asking::proposed());
-        }
+        let mut contexts = self.pairs.propose(self.plan.planned_owed(self.is_in_doubt()));
+        let echoes = (self.is_in_doubt() || !self.late.is_empty()) && !self.has_no_echo;
+        let others = [echoes.then(echo::proposed), self.settings.commits.then(asking::proposed)];
+        contexts.truncate(MOST_CONTEXTS - others.iter().flatten().count());
+        contexts.extend(others.into_iter().flatten());
         contexts
     }
 
@@ -136,7 +155,8 @@ impl Hub {
 
     /// The next instance of a connection that has so many outstanding.
     pub(super) fn next(&mut self, connection: usize, accepted: &Accepted, outstanding: usize) -> Next {
-        let Some(task) = self.plan.take(connection) else { return Next::Nothing };
+        let task = if self.is_in_doubt() { self.plan.take_last(connection) } else { self.plan.take(connection) };
+        let Some(task) = task else { return Next::Nothing };
         if self.plan.wants_page() {
             self.child.notify_one();
         }
@@ -158,19 +178,44 @@ impl Hub {
         self.usual = if self.usual.is_zero() { took } else { (self.usual * 7 + took) / 8 };
     }
 
-    /// After how long an answer is late; `None`: the destination is down.
-    pub(super) fn late_after(&self) -> Option<Duration> {
-        self.breaker.down().is_none().then(|| LATE.max(self.usual * 4))
+    /// After how long an answer is late.
+    pub(super) fn late_after(&self) -> Duration {
+        LATE.max(self.usual * 4)
+    }
+
+    /// Whether an instance has failed by no fault that is known, or is late: the next is taken from elsewhere in the queue.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.breaker.is_in_doubt() || self.late.iter().any(|late| late.is_instance)
+    }
+
+    /// Whether the destination has answered anything since then.
+    pub(super) fn has_answered_since(&self, sent: Instant) -> bool {
+        self.answered.is_some_and(|answered| answered > sent)
+    }
+
+    /// The late associations whose answer others have overtaken, the oldest first.
+    fn overtaken(&self) -> impl Iterator<Item = &Late> {
+        self.late.iter().filter(|late| self.has_answered_since(late.sent))
     }
 
     /// Associations that may be open at a moment. One that waits for a late answer does not count, or an instance that is never answered would hold
-    /// the queue of a destination with one connection for the whole answer timeout, at each attempt. There are never more than twice as many as
-    /// configured, and no more than the destination has room for.
+    /// the queue of a destination with one connection for the whole answer timeout, at each attempt. Of a destination that answers nothing, there are
+    /// never more than twice as many as configured; and never more than it has room for.
     pub(super) fn most_connections(&self, configured: usize, now: Instant) -> usize {
         match self.fewer {
             Some((most, until)) if now < until => configured.min(most),
-            _ => configured + self.late.min(configured),
+            _ => {
+                let overtaken = self.overtaken().count();
+                configured + (self.late.len() - overtaken).min(configured) + overtaken.min(MOST_OVERTAKEN)
+            }
         }
+    }
+
+    /// Whether a late association ends without its answer: others are late after it, and the destination answers what it answers.
+    pub(super) fn gives_up(&self, connection: usize) -> bool {
+        let mut overtaken = self.overtaken();
+        let is_oldest = overtaken.next().is_some_and(|late| late.connection == connection);
+        is_oldest && overtaken.count() >= MOST_OVERTAKEN
     }
 
     /// When that changes.

@@ -5,10 +5,12 @@
 //! | [`actor`] | the child: it reads the queue, opens associations, and has outcomes noted |
 //! | [`queue`], [`plan`] | the queue, in pages; the next part of it, and the study of each connection |
 //! | [`opening`], [`association`], [`sending`] | an association with the destination: how it comes about, and its life; an instance on the wire |
+//! | [`lateness`], [`file`] | an answer that is late; the file of an instance |
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
 //! | [`committing`], [`committed`] | what the destination is asked to commit; what becomes of that |
 //! | [`asking`], [`requesting`], [`report`] | an association's part of that; a report, and who waits for its answer |
+//! | [`echo`] | an association's question whether a destination lives that has lost instances |
 //! | [`export`] | what an association has delivered, for the audit trail |
 //! | [`outcome`], [`settling`] | what each status means; what becomes of an instance, and of the destination |
 //! | [`breaker`], [`backoff`] | a destination that fails as a whole is probed; waits that grow |
@@ -28,11 +30,14 @@ mod breaker;
 mod committed;
 mod committing;
 mod contexts;
+mod echo;
 mod export;
 mod figures;
+mod file;
 mod hours;
 mod hub;
 pub mod inquiry;
+mod lateness;
 mod opening;
 mod outcome;
 mod plan;

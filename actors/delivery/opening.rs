@@ -17,6 +17,7 @@ use super::asking::Asking;
 use super::association::Association;
 use super::breaker::Failure;
 use super::contexts::Accepted;
+use super::echo::Echo;
 use super::export::Exports;
 use super::hub::Hub;
 use super::sending::BUFFER_BYTES;
@@ -63,7 +64,7 @@ pub(super) async fn run(env: Env) -> usize {
             association.live().await;
             let mut hub = hub.borrow_mut();
             hub.established -= 1;
-            hub.late -= usize::from(association.is_late);
+            hub.late.retain(|late| late.connection != connection);
         }
         Err(error) => not_opened(&mut hub.borrow_mut(), error),
     }
@@ -135,7 +136,7 @@ async fn open(env: &Env) -> Result<Association, NotOpened> {
     };
     let mut call = Call::new(stream, proposal)?;
     let acceptance = call.establish(Instant::now() + fixed::answer_timeout()).await?;
-    let asking = Asking::new(&acceptance);
+    let (asking, echo) = (Asking::new(&acceptance), Echo::new(&acceptance));
     let accepted = Accepted::new(&contexts, &acceptance);
     log_refused(&env.hub.borrow(), &contexts, &accepted);
     let peer = AuditPeer {
@@ -155,6 +156,7 @@ async fn open(env: &Env) -> Result<Association, NotOpened> {
         window: usize::from(acceptance.async_operations),
         accepted,
         asking,
+        echo,
         survey,
         outstanding: VecDeque::new(),
         exports,

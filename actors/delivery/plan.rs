@@ -118,13 +118,27 @@ impl Plan {
         if self.has_room() { self.planned } else { 0 }
     }
 
-    /// What is planned, the next first.
-    pub(super) fn planned_owed(&self) -> impl Iterator<Item = &Owed> {
+    /// What is planned, the next first; `takes_last`: that is the last one, and then the others.
+    pub(super) fn planned_owed(&self, takes_last: bool) -> impl Iterator<Item = &Owed> {
+        let last = self.studies.back().and_then(|(_, instances)| instances.back());
         self.repetitions
             .iter()
             .take(1)
+            .chain(last.filter(|_| takes_last))
             .chain(self.studies.iter().flat_map(|(_, instances)| instances))
             .chain(&self.repetitions)
+    }
+
+    /// The last instance, for a connection that keeps away from where others fail: what is at fault is seldom alone, and seldom far from its like.
+    pub(super) fn take_last(&mut self, connection: usize) -> Option<Task> {
+        let generation = self.generation.filter(|_| self.has_room())?;
+        let Some((_, instances)) = self.studies.back_mut() else { return self.take(connection) };
+        let owed = instances.pop_back()?;
+        if instances.is_empty() {
+            self.studies.pop_back();
+        }
+        (self.since_repetition, self.planned) = (self.since_repetition.saturating_add(1), self.planned - 1);
+        Some(Task { owed, generation, is_repetition: false })
     }
 
     /// The next instance for a connection. It stays with its study while that has any, and then takes the next one that no other connection is at.

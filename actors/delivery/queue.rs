@@ -8,7 +8,7 @@ use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 use tokio::time::Instant;
 
 use super::plan::{PAGE, Plan};
-use super::report::Report;
+use super::report::{Referenced, Report};
 use crate::committed::clock_ms;
 
 /// Repetitions that are read at a time.
@@ -56,6 +56,15 @@ pub(super) struct Look {
     pub(super) again_at: Option<Instant>,
 }
 
+/// What a report is about.
+#[derive(Default)]
+pub(super) struct Meant {
+    /// Each with its reason, if it is not committed.
+    pub(super) owed: Vec<(Owed, Option<u16>)>,
+    /// It names an instance with another SOP class than was asked for.
+    pub(super) has_others: bool,
+}
+
 impl Queue {
     pub(super) fn new(name: String, catalogue: PathBuf, budget: MemoryBudget, is_measured: IsMeasured) -> Self {
         Self {
@@ -95,20 +104,19 @@ impl Queue {
         self.noted(read)
     }
 
-    /// What a report is about, with the reason of each that is not committed. `None`: it cannot be read.
-    pub(super) fn asked(
-        &mut self,
-        destination: i64,
-        transaction: i64,
-        report: &Report,
-    ) -> Option<Vec<(Owed, Option<u16>)>> {
+    /// What a report is about. `None`: it cannot be read.
+    pub(super) fn asked(&mut self, destination: i64, transaction: i64, report: &Report) -> Option<Meant> {
         let read = self.reader().and_then(|reader| {
-            let mut found = Vec::new();
-            for (uid, reason) in &report.referenced {
-                let owed = reader.asked(destination, transaction, uid)?;
-                found.extend(owed.into_iter().map(|owed| (owed, *reason)));
+            let mut meant = Meant::default();
+            for Referenced { sop_class, sop_instance, reason } in &report.referenced {
+                for owed in reader.asked(destination, transaction, sop_instance)? {
+                    match owed.sop_class_uid == *sop_class {
+                        true => meant.owed.push((owed, *reason)),
+                        false => meant.has_others = true,
+                    }
+                }
             }
-            Ok(found)
+            Ok(meant)
         });
         self.noted(read)
     }

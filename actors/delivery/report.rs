@@ -1,6 +1,7 @@
 //! A report of commitment (PS3.4 §J.3.3), from its first byte to the answer: on an association of this node or on one that the destination has opened.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidegate_catalogue::{Generation, PackedUid};
@@ -12,17 +13,28 @@ use tokio::sync::{Notify, oneshot};
 /// References of a request, and so of a report, at most.
 pub(super) const MOST_REFERENCES: u32 = 4096;
 /// Memory of a report: its references.
-const REPORT_BYTES: u64 = 512 << 10;
-/// Reports of a destination that wait for its child.
-const MOST_WAITING: usize = 16;
+const REPORT_BYTES: u64 = 768 << 10;
+/// Reports of a destination that wait for its child; and those of an association that wait for their answer.
+pub(crate) const MOST_WAITING: usize = 16;
 
 /// A report that has arrived.
 pub(crate) struct Report {
     pub(crate) transaction_uid: String,
-    /// Each with the Failure Reason (0008,1197) of one that is not committed.
-    pub(super) referenced: Vec<(PackedUid, Option<u16>)>,
+    pub(super) referenced: Vec<Referenced>,
     _lease: Option<MemoryLease>,
 }
+
+/// An instance of a report.
+#[derive(Debug)]
+pub(super) struct Referenced {
+    pub(super) sop_class: Arc<str>,
+    pub(super) sop_instance: PackedUid,
+    /// The Failure Reason (0008,1197) if it is not committed.
+    pub(super) reason: Option<u16>,
+}
+
+/// What becomes of a report: what it says is durable, or is not taken.
+pub(crate) type Taken = Result<(), NotTaken>;
 
 /// Why a report is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +44,23 @@ pub(crate) struct NotTaken {
 }
 
 impl NotTaken {
+    pub(crate) fn too_many() -> Self {
+        Self::because(ReportStatus::ResourceLimitation, "too many reports wait")
+    }
+
+    /// It cannot be noted at the moment, or the child has ended over it.
+    pub(crate) fn failed() -> Self {
+        Self::because(ReportStatus::ProcessingFailure, "it cannot be noted at the moment")
+    }
+
+    pub(super) fn of_another_class() -> Self {
+        Self::because(ReportStatus::InvalidArgument, "it names instances with another sop class than was asked for")
+    }
+
+    pub(super) fn unknown() -> Self {
+        Self::because(ReportStatus::InvalidArgument, "the transaction is none of this node")
+    }
+
     fn because(status: ReportStatus, cause: impl Into<String>) -> Self {
         Self { status, cause: cause.into() }
     }
@@ -41,7 +70,7 @@ impl NotTaken {
 pub(crate) struct Arriving {
     pub(crate) request: ReportRequest,
     information: Option<Information>,
-    referenced: Vec<(PackedUid, Option<u16>)>,
+    referenced: Vec<Referenced>,
     lease: Option<MemoryLease>,
     fault: Option<NotTaken>,
 }
@@ -65,7 +94,12 @@ impl Arriving {
         let (Some(information), None) = (&mut self.information, &self.fault) else { return };
         let (referenced, mut odd) = (&mut self.referenced, false);
         let read = information.push(bytes, &mut |reference, reason| match reference.sop_instance.parse() {
-            Ok(uid) => referenced.push((uid, reason)),
+            Ok(sop_instance) => {
+                // One class after the other, mostly.
+                let last = referenced.last().map(|last| &last.sop_class).filter(|last| ***last == *reference.sop_class);
+                let sop_class = last.cloned().unwrap_or_else(|| reference.sop_class.into());
+                referenced.push(Referenced { sop_class, sop_instance, reason });
+            }
             Err(_) => odd = true,
         });
         self.fault = match read {
@@ -101,9 +135,8 @@ fn fault(error: InformationFault) -> NotTaken {
 
 /// A report for the child of its destination, and who waits until it is durable.
 pub(super) struct Given {
-    pub(super) transaction: i64,
     pub(super) report: Report,
-    pub(super) reply: oneshot::Sender<ReportStatus>,
+    pub(super) reply: oneshot::Sender<Taken>,
 }
 
 /// The reports of a destination that wait for its child.
@@ -115,7 +148,8 @@ pub(crate) struct Inbox {
 
 #[derive(Default)]
 struct InboxState {
-    /// The catalogue and the number of the destination in it; `None`: its child does not know them yet.
+    /// The catalogue and the number of the destination in it; `None`: no child has seen them yet. It outlives the child: what comes between two
+    /// children waits for the second.
     identity: Option<(Generation, i64)>,
     waiting: VecDeque<Given>,
 }
@@ -126,7 +160,7 @@ impl Inbox {
         self.state.lock().identity = Some((generation, destination));
     }
 
-    /// The child has ended: who waits gets no answer.
+    /// The destination is no longer configured: who waits gets no answer.
     pub(super) fn close(&self) {
         *self.state.lock() = InboxState::default();
     }
@@ -141,24 +175,19 @@ impl Inbox {
         self.given.notified().await;
     }
 
-    /// Gives it a report, if the transaction is its own. `Err`: that is not so, or cannot be told.
-    fn give(&self, report: Report) -> Result<oneshot::Receiver<ReportStatus>, (Report, NotTaken)> {
+    /// Whether a transaction is its own; `None`: that cannot be told yet.
+    fn owns(&self, transaction_uid: &str) -> Option<bool> {
+        let (generation, destination) = self.state.lock().identity?;
+        Some(generation.transaction_of(transaction_uid).is_some_and(|(of, _)| of == destination))
+    }
+
+    fn give(&self, report: Report) -> Result<oneshot::Receiver<Taken>, NotTaken> {
         let mut state = self.state.lock();
-        let Some((generation, destination)) = state.identity else {
-            let unknown = NotTaken::because(ReportStatus::ProcessingFailure, "the catalogue is not available");
-            return Err((report, unknown));
-        };
-        let transaction = generation.transaction_of(&report.transaction_uid);
-        let Some((_, transaction)) = transaction.filter(|(of, _)| *of == destination) else {
-            let unknown = NotTaken::because(ReportStatus::InvalidArgument, "the transaction is none of this node");
-            return Err((report, unknown));
-        };
         if state.waiting.len() >= MOST_WAITING {
-            let full = NotTaken::because(ReportStatus::ResourceLimitation, "too many reports wait");
-            return Err((report, full));
+            return Err(NotTaken::too_many());
         }
         let (reply, receiver) = oneshot::channel();
-        state.waiting.push_back(Given { transaction, report, reply });
+        state.waiting.push_back(Given { report, reply });
         self.given.notify_one();
         Ok(receiver)
     }
@@ -167,21 +196,20 @@ impl Inbox {
 /// Gives a report to the one of these destinations whose transaction it is of. The answer comes when what it says is durable.
 pub(super) fn give(
     report: Report,
-    inboxes: impl Iterator<Item = std::sync::Arc<Inbox>>,
-) -> Result<oneshot::Receiver<ReportStatus>, NotTaken> {
-    let mut not_taken = NotTaken::because(ReportStatus::InvalidArgument, "the transaction is none of this node");
-    let mut report = report;
+    inboxes: impl Iterator<Item = Arc<Inbox>>,
+) -> Result<oneshot::Receiver<Taken>, NotTaken> {
+    let mut undecided = Vec::new();
     for inbox in inboxes {
-        match inbox.give(report) {
-            Ok(receiver) => return Ok(receiver),
-            Err((back, why)) => {
-                report = back;
-                // One that may be asked again is worth it.
-                if why.status != ReportStatus::InvalidArgument {
-                    not_taken = why;
-                }
-            }
+        match inbox.owns(&report.transaction_uid) {
+            Some(true) => return inbox.give(report),
+            Some(false) => {}
+            None => undecided.push(inbox),
         }
     }
-    Err(not_taken)
+    // Soon after the start of the node: a child that is the only one left tells when it can.
+    match (undecided.pop(), undecided.is_empty()) {
+        (Some(only), true) => only.give(report),
+        (Some(_), false) => Err(NotTaken::because(ReportStatus::ProcessingFailure, "the catalogue is not available")),
+        (None, _) => Err(NotTaken::unknown()),
+    }
 }

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::asking::Awaited;
 use super::association::Association;
-use super::report::{Arriving, NotTaken, give};
+use super::report::{Arriving, NotTaken, Taken, give};
 use crate::gauges::incidents::{NO_PEER, Topic};
 use crate::network::calling::CallError;
 
@@ -67,9 +67,11 @@ impl Association {
         }
         self.has_served = true;
         let mut hub = self.hub.borrow_mut();
+        hub.answered = Some(Instant::now());
         hub.succeeded(Instant::now());
         if response.status == 0 {
             self.asking.reports_until = Some(Instant::now() + AWAITS_REPORT);
+            self.asking.unreported += 1;
             hub.ask_taken();
         } else {
             let comment = response.comment.as_str();
@@ -100,11 +102,9 @@ impl Association {
         let Some(arriving) = self.asking.arriving.take() else { return };
         let (operation, report) = arriving.finish();
         let inbox = self.hub.borrow().committing.inbox.clone();
-        // Another report before this one was answered: one at a time (PS3.7 §D.3.3.3).
-        let is_alone = self.asking.replying.is_none();
-        let given = report.and_then(|report| give(report, is_alone.then_some(inbox).into_iter()));
-        match given {
-            Ok(receiver) => self.asking.replying = Some((operation, receiver)),
+        let report = if self.asking.has_room() { report } else { Err(NotTaken::too_many()) };
+        match report.and_then(|report| give(report, [inbox].into_iter())) {
+            Ok(receiver) => self.asking.replying.push_back((operation, receiver)),
             Err(not_taken) => self.refuse_report(&operation, &not_taken),
         }
     }
@@ -122,10 +122,18 @@ impl Association {
     }
 
     /// Answers a report.
-    pub(super) async fn reply(&mut self, status: ReportStatus) -> Result<(), CallError> {
-        if let Some((operation, _)) = self.asking.replying.take() {
-            self.call.requestor.respond_report(&operation, status, &ErrorComment::default());
-            self.asking.reports_until = None;
+    pub(super) async fn reply(&mut self, taken: Taken) -> Result<(), CallError> {
+        if let Some((operation, _)) = self.asking.replying.pop_front() {
+            match taken {
+                Ok(()) => {
+                    self.call.requestor.respond_report(&operation, ReportStatus::Success, &ErrorComment::default());
+                }
+                Err(not_taken) => self.refuse_report(&operation, &not_taken),
+            }
+            self.asking.unreported = self.asking.unreported.saturating_sub(1);
+            if self.asking.unreported == 0 {
+                self.asking.reports_until = None;
+            }
         }
         self.call.flush().await
     }

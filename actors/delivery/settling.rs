@@ -19,13 +19,22 @@ use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
 /// After an attempt that the destination could not make at the time.
 const LATER: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(30), factor: 1 };
-/// After an association that ended with the instance outstanding.
-const LOST: Backoff = Backoff { first: Duration::from_secs(15), longest: Duration::from_secs(15), factor: 1 };
+/// After an association that ended with the instance outstanding, as long as nothing says that it was the fault of the instance.
+const LOST: Duration = Duration::from_secs(15);
+/// The same for an instance that has been owed for long: an eighth of that, up to this.
+const LONGEST_LOST: Duration = Duration::from_secs(120);
 
 /// After an attempt that counts. The attempts of an instance span most of an hour, in which an archive that refuses everything is mended.
 fn refused() -> Backoff {
     let first = fixed::delivery_retry();
     Backoff { first, longest: first * 256, factor: 4 }
+}
+
+/// After a loss that does not count.
+fn lost(owed: &Owed) -> Backoff {
+    let age = Duration::from_millis(clock_ms().saturating_sub(owed.owed_ms).max(0).unsigned_abs());
+    let wait = (age / 8).clamp(LOST, LONGEST_LOST);
+    Backoff { first: wait, longest: wait, factor: 1 }
 }
 
 /// How an attempt ended.
@@ -53,7 +62,7 @@ impl Hub {
             Attempt::NoFile(why) => self.dead(&owed, None, why),
             Attempt::Unreadable(why) => self.later(&owed, LATER, None, why),
             Attempt::Lost { why, counts: true } => self.failed(&owed, None, why),
-            Attempt::Lost { why, counts: false } => self.later(&owed, LOST, None, why),
+            Attempt::Lost { why, counts: false } => self.later(&owed, lost(&owed), None, why),
         };
         let at_ms = clock_ms();
         self.push_note(DeliveryNote { generation, key: owed.key, outcome, at_ms });
@@ -81,7 +90,7 @@ impl Hub {
             }
             Verdict::Later => {
                 let outcome = self.later(owed, LATER, Some(status), why.clone());
-                self.stumbled(why, now);
+                self.stumbled(Failure::Failing, why, now);
                 outcome
             }
             Verdict::Refused => {
@@ -140,6 +149,7 @@ impl Hub {
     pub(super) fn succeeded(&mut self, now: Instant) {
         self.served = Some(now);
         if let Some(down) = self.breaker.succeeded(now) {
+            self.has_no_echo = false;
             info!(destination = self.name, peer = self.settings.peer(), down_s = down.as_secs(), "destination is back");
             self.child.notify_one();
             self.tell();
@@ -147,8 +157,8 @@ impl Hub {
     }
 
     /// Something has failed that may be the destination's fault.
-    pub(super) fn stumbled(&mut self, why: String, now: Instant) {
-        if self.breaker.stumbled(why.clone(), now) {
+    pub(super) fn stumbled(&mut self, failure: Failure, why: String, now: Instant) {
+        if self.breaker.stumbled(failure, why.clone(), now) {
             self.log_down(&why);
         }
         self.child.notify_one();

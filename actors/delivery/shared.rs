@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_protocol::ReportStatus;
 use tokio::sync::oneshot;
 
 use super::figures::Figures;
-use super::report::{Inbox, NotTaken, Report, give};
+use super::report::{Inbox, NotTaken, Report, Taken, give};
 use super::state::DestinationState;
 use crate::node::live::Live;
 
@@ -42,7 +41,7 @@ impl Shared {
 
     /// Takes a report that has come from this AE title, on an association of its own. The answer comes when what it says is durable; none comes if the
     /// node ends.
-    pub(crate) fn report(&self, ae_title: &str, report: Report) -> Result<oneshot::Receiver<ReportStatus>, NotTaken> {
+    pub(crate) fn report(&self, ae_title: &str, report: Report) -> Result<oneshot::Receiver<Taken>, NotTaken> {
         let live = self.live.get();
         let inboxes = live.delivery.committing(ae_title).map(|destination| self.inbox(&destination.name));
         give(report, inboxes)

@@ -153,7 +153,7 @@ fn an_instance_goes_as_it_is_stored_or_in_another_native_syntax_or_not_at_all() 
     let owing =
         Owing::new(&[(1, CT, EXPLICIT), (2, CT, JPEG), (3, MR, IMPLICIT), (4, MR, EXPLICIT), (5, CT, EXPLICIT)]);
     let mut plan = owing.planned();
-    let proposed = Pairs::default().propose(plan.planned_owed());
+    let proposed = Pairs::default().propose(plan.planned_owed(false));
     let of = |class: &str| -> Vec<Vec<&str>> {
         let of_class = proposed.iter().filter(|context| &*context.abstract_syntax == class);
         of_class.map(|context| context.transfer_syntaxes.iter().map(|syntax| &**syntax).collect()).collect()
@@ -185,9 +185,23 @@ fn no_more_contexts_are_proposed_than_fit_and_those_of_before_are_remembered() {
     let classes: Vec<String> = (0..200).map(|number| format!("1.2.3.{number}")).collect();
     let instances: Vec<_> = classes.iter().map(|class| (1, class.as_str(), EXPLICIT)).collect();
     let mut pairs = Pairs::default();
-    let proposed = pairs.propose(Owing::new(&instances).planned().planned_owed());
+    let proposed = pairs.propose(Owing::new(&instances).planned().planned_owed(false));
     assert_eq!((proposed.len(), &*proposed[0].abstract_syntax), (128, "1.2.3.0"));
-    let next = pairs.propose(Owing::new(&[(1, MR, JPEG)]).planned().planned_owed());
+    let next = pairs.propose(Owing::new(&[(1, MR, JPEG)]).planned().planned_owed(false));
     assert_eq!((&*next[0].abstract_syntax, &*next[1].abstract_syntax), (MR, "1.2.3.0"));
     assert!(next.len() < 128);
+}
+
+#[test]
+fn where_others_fail_the_last_instance_is_taken_and_its_context_proposed() {
+    let owing = Owing::new(&[(1, CT, EXPLICIT), (1, CT, EXPLICIT), (2, MR, EXPLICIT), (2, MR, JPEG)]);
+    let mut plan = owing.planned();
+    let first = plan.planned_owed(true).next().map(|owed| owed.sop_instance_uid.to_string());
+    let taken: Vec<String> =
+        std::iter::from_fn(|| plan.take_last(0)).map(|task| task.owed.sop_instance_uid.to_string()).collect();
+    assert_eq!(
+        (first.as_deref(), taken),
+        (Some("1.2.3"), ["1.2.3", "1.2.2", "1.2.1", "1.2.0"].map(String::from).to_vec())
+    );
+    assert_eq!(plan.available(), 0);
 }

@@ -155,6 +155,26 @@ fn an_instance_is_owed_to_the_destinations_of_its_rule_and_operators_change_that
     assert!(!output.status.success() && told.contains("no destination of that name"), "{told}");
 }
 
+/// A destination that the configuration no longer names is listed as long as it is owed something.
+#[test]
+fn a_destination_that_is_gone_and_owed_nothing_is_listed_no_more() {
+    let gateway = Gateway::start();
+    gateway.store("BOTH", 0..3);
+    gateway.wait_until_owed("research", 3);
+    let (archive, _) = DESTINATIONS.rsplit_once("[[destination]]").unwrap();
+    fs::write(gateway.directory.path().join("node.toml"), archive).unwrap();
+    gateway.node.signal(Signal::HUP);
+    gateway.node.logged(&["configuration reloaded"]);
+    let listed = || {
+        let (_, found) = gateway.tidegate(&["outbox"]);
+        let rows = found["destinations"].as_array().unwrap().clone();
+        rows.iter().map(|row| (row["name"].clone(), row["is_configured"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(), [("archive".into(), true.into()), ("research".into(), false.into())]);
+    assert_eq!(gateway.order(&["drop", "--destination", "research", "--all"]), 3);
+    assert!(eventually(|| listed() == [("archive".into(), true.into())]), "{:?}", listed());
+}
+
 #[test]
 fn what_was_acknowledged_is_owed_after_a_kill_and_a_pause_lasts() {
     let mut gateway = Gateway::start();

@@ -44,6 +44,8 @@ impl Deliveries {
     pub(in crate::admin) fn destinations(&self) -> Result<Destinations, OutboxError> {
         self.observer.catalogue().ok_or(OFF)?;
         let (settings, mut rows) = (self.observer.delivery_settings(), self.observer.queues());
+        // What it has had stays in the catalogue, with each study.
+        rows.retain(|row| settings.destination(&row.name).is_some() || owes(row));
         for configured in &settings.destinations {
             if !rows.iter().any(|row| row.name == configured.name) {
                 rows.push(nothing(&configured.name));
@@ -97,6 +99,12 @@ impl Deliveries {
         tracing::info!(destination, order = text, changed, operator, address, "deliveries changed by an operator");
         Ok(OutboxChanged { destination, changed, is_done: ordered.is_done })
     }
+}
+
+/// Whether anything is owed to a destination, be it dead.
+fn owes(row: &DestinationRow) -> bool {
+    let Sums { waiting, retrying, sent, dead, .. } = row.sums;
+    waiting + retrying + sent + dead > 0
 }
 
 /// A destination to which nothing was ever owed.

@@ -19,7 +19,7 @@ pub enum Change {
     /// Instances that are there are owed which the destination is not owed and has not had; dropped ones, too. Those whose study or SOP Instance UID
     /// is chosen are owed again even if it has had them.
     Add,
-    /// Failed ones wait again, with no attempts behind them; the commitment of sent ones is asked for at once.
+    /// Failed ones wait again, with no attempts behind them, owed since when they were; the commitment of sent ones is asked for at once.
     Retry,
     /// They are not owed any more.
     Drop,
@@ -179,10 +179,10 @@ impl Step<'_> {
                     continue;
                 }
             }
-            batch.duties.remove(self.destination, item, state)?;
             if is_retry {
-                batch.duties.add(&[self.destination], item, self.at_ms)?;
+                batch.duties.retry(self.destination, item, state)?;
             } else {
+                batch.duties.remove(self.destination, item, state)?;
                 let sql = "INSERT OR REPLACE INTO delivered (instance, destination, at_ms, status, why)
                     VALUES (?1, ?2, ?3, NULL, 'dropped')";
                 batch.db().prepare_cached(sql)?.execute((instance, self.destination, self.at_ms))?;

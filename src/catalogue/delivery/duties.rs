@@ -245,6 +245,19 @@ impl<'a> Duties<'a> {
         self.of(item.slot)?.into_iter().try_for_each(|known| self.remove(known.destination, item, known.state))
     }
 
+    /// A delivery that has failed waits again. Since when it is owed, and what failed last, stays with it.
+    pub(super) fn retry(&mut self, destination: i64, item: Item, state: DeliveryState) -> Result<()> {
+        let sql = "UPDATE delivery SET state = 0, attempts = 0, due_ms = 0
+            WHERE destination = ?1 AND state = ?2 AND study = ?3 AND series = ?4 AND number = ?5 AND instance = ?6
+            RETURNING owed_ms";
+        let Slot { study, series, number, instance } = item.slot;
+        let row = (destination, state.number(), study, series, number, instance);
+        let owed_ms = self.db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
+        self.take(destination, item, state);
+        self.put(destination, item, DeliveryState::Waiting, owed_ms);
+        Ok(())
+    }
+
     /// Removes the row of a delivery.
     pub(super) fn remove(&mut self, destination: i64, item: Item, state: DeliveryState) -> Result<()> {
         let sql = "DELETE FROM delivery

@@ -50,6 +50,11 @@ fn find(db: &Connection, key: &OwedKey) -> Result<Option<Found>> {
 
 /// Enters a note. False: it is about a delivery that is no more, or is another by now.
 pub(crate) fn enter(duties: &mut Duties<'_>, db: &Connection, note: &DeliveryNote) -> Result<bool> {
+    if let Outcome::Asked { transaction, .. } = note.outcome {
+        // A number is used once, whatever has become of what is asked for: its request may be sent all the same.
+        let last = "UPDATE destination SET asked = ?2 WHERE id = ?1 AND asked < ?2";
+        db.prepare_cached(last)?.execute((note.key.destination, transaction))?;
+    }
     let Some(found) = find(db, &note.key)? else { return Ok(false) };
     let OwedKey { destination, state, slot, .. } = note.key;
     let item = Item { slot, bytes: i64::try_from(found.bytes).unwrap_or(i64::MAX) };
@@ -122,9 +127,7 @@ fn answer(db: &Connection, key: &OwedKey) -> Result<(Option<u16>, Option<String>
 fn ask(db: &Connection, key: &OwedKey, transaction: i64, due_ms: i64) -> Result<bool> {
     let sql = "UPDATE delivery SET asked = ifnull(asked, ?6), due_ms = ?7
         WHERE destination = ?1 AND state = 3 AND study = ?2 AND series = ?3 AND number = ?4 AND instance = ?5";
-    let last = "UPDATE destination SET asked = ?2 WHERE id = ?1 AND asked < ?2";
     let OwedKey { destination, slot: Slot { study, series, number, instance }, .. } = *key;
-    db.prepare_cached(last)?.execute((destination, transaction))?;
     let row = params![destination, study, series, number, instance, transaction, due_ms];
     Ok(db.prepare_cached(sql)?.execute(row)? > 0)
 }

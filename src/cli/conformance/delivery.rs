@@ -50,7 +50,8 @@ pub(super) fn services(subject: &Subject<'_>) -> String {
     format!(
         "### 5.4 Storage service as SCU\n\n\
          Instances are sent as they are stored, in the order study, series, Instance Number. Each association proposes what is to be sent next: a presentation context for each SOP class and stored transfer syntax, and one with the other native syntaxes for native \
-         ones. If the destination accepts only another native syntax, the dataset is re-encoded; compressed ones are not. The asynchronous operations window is proposed and used.\n\n\
+         ones. If the destination accepts only another native syntax, the dataset is re-encoded; compressed ones are not. The asynchronous operations window is proposed and used. \
+         After an instance was lost with its association, or while an answer is late, an association also proposes Verification, and begins with a C-ECHO.\n\n\
          Status of the C-STORE response of a destination:\n\n\
          {statuses}\n\
          {commitment}\n\n\

@@ -29,7 +29,7 @@ fn overview(subject: &Subject<'_>) -> String {
     let is_sending = !delivery::destinations(subject).is_empty();
     let yes = |is_so| if is_so { "yes" } else { "" };
     let rows = [
-        row(["Verification", "", "yes"]),
+        row(["Verification", yes(is_sending), "yes"]),
         row(["Storage: every storage SOP class of the standard (annex A)", yes(is_sending), "yes"]),
         row(["Storage Commitment Push Model", yes(delivery::asks_for_commitment(subject)), yes(is_committing)]),
         row(["Study Root Query/Retrieve – FIND", yes(is_sending || delivery::queries_sources(subject)), ""]),

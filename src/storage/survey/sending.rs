@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::{StoredFile, Survey};
+use crate::digest::{Digest, Recorded};
 use crate::fs::{Errno, Handle, read_full, send_file};
 use crate::meta::{FileMeta, StoredMeta};
 
@@ -14,6 +15,7 @@ pub struct Outgoing<H: Handle = std::fs::File> {
     meta: FileMeta,
     dataset_offset: u64,
     bytes: u64,
+    recorded: Option<Digest>,
 }
 
 /// Why the file at a path cannot be sent.
@@ -47,7 +49,8 @@ impl<H: Handle> Survey<H> {
         let length = read_full(&file, 0, &mut first[..wanted]).map_err(NotSendable::Unreadable)?;
         let read = StoredMeta::read(&first[..length]).map_err(|_| NotSendable::NotAnInstance)?;
         let StoredMeta { meta, dataset_offset, .. } = read;
-        Ok((Outgoing { file, meta, dataset_offset, bytes: stat.bytes }, length))
+        let recorded = Recorded::read(&file).map(|recorded| recorded.digest);
+        Ok((Outgoing { file, meta, dataset_offset, bytes: stat.bytes, recorded }, length))
     }
 }
 
@@ -65,6 +68,11 @@ impl<H: Handle> Outgoing<H> {
     /// Its length, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The digest that it carries.
+    pub fn recorded(&self) -> Option<Digest> {
+        self.recorded
     }
 
     /// Fills `buffer` from an offset on, and returns how many bytes were read; fewer at the end of the file only.

@@ -59,7 +59,7 @@ fn a_report_waits_for_the_archive_and_says_what_became_of_each() {
 
 #[test]
 fn where_the_archive_commits_the_report_waits_for_that_too_and_over_a_kill() {
-    let scp = Scp::new(Behaviour { commit: Box::new(|_| Commit::Status(0x0110)), ..Behaviour::default() });
+    let scp = Scp::new(Behaviour { commit: Box::new(|_, _| Commit::Status(0x0110)), ..Behaviour::default() });
     let address = scp.address();
     let (mut node, directory) = start(address, "commit = true");
     store(&node, 0..2);

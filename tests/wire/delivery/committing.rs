@@ -1,11 +1,12 @@
 //! Destinations with `commit = true`: an instance is delivered when they have committed it.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use dicom_ul::pdu::{Pdu, RequestorRoles, UserVariableItem};
 use parking_lot::Mutex;
 
-use super::reports::{REPORTS, event_report, reporting};
+use super::reports::{REPORTS, event_report, event_report_of, reporting};
 use super::scp::Commit;
 use super::*;
 use crate::commitment::modality::PUSH_MODEL;
@@ -24,7 +25,7 @@ impl Gateway {
     }
 }
 
-fn committing(commit: impl Fn(usize) -> Commit + Send + Sync + 'static) -> Behaviour {
+fn committing(commit: impl Fn(usize, &[String]) -> Commit + Send + Sync + 'static) -> Behaviour {
     Behaviour { commit: Box::new(commit), ..Behaviour::default() }
 }
 
@@ -51,11 +52,25 @@ fn what_is_committed_on_the_same_association_is_delivered() {
     assert_eq!(scp.aborted(), 0);
 }
 
+/// A destination does not wait for the answer to one report before it sends the next (PS3.7 §D.3.3.3 lets it).
+#[test]
+fn reports_of_several_requests_are_taken_at_once() {
+    let scp = Scp::new(committing(|before, _| if before < 2 { Commit::Silence } else { Commit::All }));
+    let gateway = Gateway::start(&scp.destination("archive", COMMIT));
+    for request in 0..3 {
+        store(&gateway.node, request * 2..request * 2 + 2);
+        assert!(eventually(|| scp.asked().len() > request as usize));
+    }
+    assert!(eventually(|| scp.reported().len() == 3));
+    assert_eq!(scp.reported(), [0, 0, 0]);
+    gateway.wait_for(6, 0);
+}
+
 #[test]
 fn what_is_committed_on_an_association_of_the_destination_is_delivered() {
     let node = Later::default();
     let of_scp = node.clone();
-    let there = move |_| {
+    let there = move |_, _: &[String]| {
         let address = of_scp.lock().unwrap();
         Commit::There(address)
     };
@@ -90,7 +105,7 @@ fn a_destination_without_storage_commitment_is_told_and_what_it_was_sent_stays_o
 /// A report counts by its transaction only, and only from the AE title of the destination.
 #[test]
 fn reports_of_others_are_refused() {
-    let scp = Scp::new(committing(|_| Commit::Silence));
+    let scp = Scp::new(committing(|_, _| Commit::Silence));
     let gateway = Gateway::start(&scp.destination("archive", COMMIT));
     store(&gateway.node, 0..3);
     assert!(eventually(|| scp.asked().iter().map(|(_, references)| references.len()).sum::<usize>() == 3));
@@ -137,6 +152,73 @@ fn reports_of_others_are_refused() {
     assert!(is_refused, "{answer:?}");
 }
 
+/// Whatever has become of the request since: it was asked again, and the child of the destination is another one.
+#[test]
+fn the_report_of_a_former_request_counts_after_a_retry_and_a_reload() {
+    let scp = Scp::new(committing(|_, _| Commit::Silence));
+    let table = scp.destination("archive", COMMIT);
+    let gateway = Gateway::start(&table);
+    store(&gateway.node, 0..3);
+    gateway.wait_for_sent(3);
+    assert!(eventually(|| scp.asked().iter().map(|(_, uids)| uids.len()).sum::<usize>() == 3));
+    let first = scp.asked();
+    let retried = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["outbox", "retry", "--destination", "archive", "--all", "--storage"])
+        .arg(gateway.node.storage())
+        .status();
+    assert!(retried.unwrap().success());
+    assert!(eventually(|| scp.asked().len() > first.len()));
+    gateway.configure("[delivery]\nto = []\n");
+    gateway.reload(&table);
+    let (mut wire, _) =
+        Wire::associate(gateway.node.address(), reporting("ARCHIVE", RequestorRoles { scu: false, scp: true }));
+    for (transaction, uids) in &first {
+        let references: Vec<_> = uids.iter().map(|uid| (uid.clone(), None)).collect();
+        wire.send(&event_report(REPORTS, transaction, &references));
+        assert_eq!(
+            wire.response().status,
+            0,
+            "and not unknown: the first child has ended, and the second reads its queue"
+        );
+    }
+    gateway.wait_for(3, 0);
+    assert!(scp.counts().values().all(|count| *count == 1));
+}
+
+/// What a report says of an instance of another SOP class is not about what was asked for.
+#[test]
+fn a_report_of_another_sop_class_commits_nothing() {
+    let scp = Scp::new(committing(|_, _| Commit::Silence));
+    let gateway = Gateway::start(&scp.destination("archive", COMMIT));
+    store(&gateway.node, 0..2);
+    assert!(eventually(|| scp.asked().iter().map(|(_, references)| references.len()).sum::<usize>() == 2));
+    gateway.wait_for_sent(2);
+    let (transaction, uids) = scp.asked()[0].clone();
+    let references: Vec<_> = uids.iter().map(|uid| (uid.clone(), None)).collect();
+    let (mut wire, _) =
+        Wire::associate(gateway.node.address(), reporting("ARCHIVE", RequestorRoles { scu: false, scp: true }));
+    wire.send(&event_report_of("1.2.840.10008.5.1.4.1.1.4", REPORTS, &transaction, &references));
+    assert_eq!(wire.response().status, 0x0115);
+    assert_eq!(gateway.row().unwrap().sums.sent, 2);
+    gateway.node.logged(&["report of commitment refused", "another sop class"]);
+    wire.send(&event_report(REPORTS, &transaction, &references));
+    assert_eq!(wire.response().status, 0);
+}
+
+/// And the association that waits for the response does not count against `connections`.
+#[test]
+fn a_request_without_a_response_delays_no_instance() {
+    let scp = Scp::new(committing(|_, _| Commit::Hang));
+    let gateway = Gateway::start(&scp.destination("archive", &format!("{COMMIT}\nconnections = 1")));
+    store(&gateway.node, 0..2);
+    assert!(eventually(|| !scp.asked().is_empty()));
+    let began = std::time::Instant::now();
+    store(&gateway.node, 2..20);
+    scp.wait_for(20);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(!gateway.node.log_text().contains("destination is down"));
+}
+
 #[cfg(feature = "test-faults")]
 mod quick {
     use super::*;
@@ -171,7 +253,7 @@ mod quick {
     fn a_silent_destination_is_asked_again_and_its_late_report_counts() {
         let node = Later::default();
         let of_scp = node.clone();
-        let scp = Scp::new(committing(move |before| match before {
+        let scp = Scp::new(committing(move |before, _| match before {
             0 => Commit::Silence,
             1 => Commit::Status(0x0110),
             2 => Commit::Close,
@@ -191,10 +273,29 @@ mod quick {
         assert_eq!(transactions.len(), scp.asked().len(), "each request has a transaction of its own");
     }
 
+    /// A request that is refused is asked for in halves, until those are committed that can be.
+    #[test]
+    fn one_instance_for_which_no_request_is_taken_does_not_hold_the_others() {
+        let refuses = |_, uids: &[String]| match uids.contains(&uid(5)) {
+            true => Commit::Status(0x0110),
+            false => Commit::Here,
+        };
+        let scp = Scp::new(committing(refuses));
+        let quick = [("TIDEGATE_TEST_COMMIT_RETRY_MS", "100")];
+        let gateway = Gateway::start_in(&quick, None, &scp.destination("archive", COMMIT));
+        store(&gateway.node, 0..16);
+        let is_so = eventually(|| gateway.row().is_some_and(|row| (row.sums.delivered, row.sums.sent) == (15, 1)));
+        assert!(is_so, "{:?}", gateway.row());
+        let sizes: Vec<_> = scp.asked().iter().map(|(_, uids)| uids.len()).collect();
+        assert!(sizes.contains(&1), "{sizes:?}");
+        assert!(scp.counts().values().all(|count| *count == 1));
+        assert!(!gateway.node.log_text().contains("destination is down"));
+    }
+
     /// Killed while a request is under way, the next process asks again, and takes the report of the former one's request.
     #[test]
     fn what_was_asked_is_known_after_a_kill() {
-        let scp = Scp::new(committing(|_| Commit::Silence));
+        let scp = Scp::new(committing(|_, _| Commit::Silence));
         let gateway = gateway(&scp);
         store(&gateway.node, 0..4);
         assert!(eventually(|| !scp.asked().is_empty()));

@@ -148,15 +148,18 @@ fn a_limit_of_associations_is_respected() {
 fn a_file_that_is_not_what_was_stored_is_not_sent() {
     let address = free_address();
     let gateway = Gateway::start(&destination(address, ""));
-    store(&gateway.node, 0..4);
+    store(&gateway.node, 0..5);
     gateway.node.logged(&["destination is down"]);
-    assert!(eventually(|| gateway.row().is_some_and(|row| row.sums.waiting == 4)));
+    assert!(eventually(|| gateway.row().is_some_and(|row| row.sums.waiting == 5)));
     let path = |number: u32| gateway.node.storage().join(format!("1.2.3/1.2.3.4/1.2.3.4.{number}.dcm"));
     fs::remove_file(path(0)).unwrap();
     fs::OpenOptions::new().write(true).open(path(1)).unwrap().set_len(700).unwrap();
     fs::rename(path(2), path(3)).unwrap();
+    let mut changed = fs::read(path(4)).unwrap();
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(path(4), changed).unwrap();
     let scp = Scp::on(TcpListener::bind(address).unwrap(), Behaviour::default());
-    gateway.wait_for(0, 4);
+    gateway.wait_for(0, 5);
     assert_eq!(scp.received().len(), 0);
     gateway.node.logged(&["instance not delivered", "the file is gone"]);
     gateway.node.logged(&["instance not delivered", "not what was stored"]);

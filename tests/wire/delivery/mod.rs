@@ -1,10 +1,12 @@
 //! Delivery: what a node has acknowledged reaches its destinations, whatever these do meanwhile.
 
+mod behaviour;
 mod committing;
 mod faults;
 #[allow(dead_code, reason = "only a build with test-faults uses all of it")]
 pub(crate) mod finder;
 mod limits;
+mod poison;
 #[cfg(feature = "test-faults")]
 mod reconciling;
 mod reports;

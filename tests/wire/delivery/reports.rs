@@ -28,6 +28,16 @@ pub(crate) const REPORTS: u8 = 1;
 
 /// An N-EVENT-REPORT-RQ.
 pub(crate) fn event_report(context: u8, transaction: &str, references: &[(String, Option<u16>)]) -> Vec<u8> {
+    event_report_of(CT, context, transaction, references)
+}
+
+/// The same about instances of that SOP class.
+pub(crate) fn event_report_of(
+    sop_class: &str,
+    context: u8,
+    transaction: &str,
+    references: &[(String, Option<u16>)],
+) -> Vec<u8> {
     let has_failed = references.iter().any(|(_, reason)| reason.is_some());
     let command = command(&[
         (0x0002, PUSH_MODEL.as_bytes()),
@@ -41,13 +51,13 @@ pub(crate) fn event_report(context: u8, transaction: &str, references: &[(String
     let terms = Terms { transaction_uid: transaction, retrieve_ae_title: Some("ARCHIVE") };
     let mut writer = EventInformation::begin(&mut information, Encoding::Explicit, &terms);
     for (uid, reason) in references {
-        let reference = Reference { sop_class: CT, sop_instance: uid };
+        let reference = Reference { sop_class, sop_instance: uid };
         if let Some(reason) = reason {
             writer.failed(&mut information, reference, *reason).unwrap();
         }
     }
     for (uid, _) in references.iter().filter(|(_, reason)| reason.is_none()) {
-        writer.committed(&mut information, Reference { sop_class: CT, sop_instance: uid });
+        writer.committed(&mut information, Reference { sop_class, sop_instance: uid });
     }
     writer.end(&mut information);
     let mut out = p_data(context, 3, &command);
@@ -72,9 +82,10 @@ pub(super) fn commit(
         all.push((asked.transaction.clone(), asked.committed.clone()));
         all.len() - 1
     };
-    let does = (behaviour.commit)(before);
+    let does = (behaviour.commit)(before, &asked.committed);
     let status = match does {
         Commit::Close => return Some(Reply::Close),
+        Commit::Hang => return Some(Reply::Status(0)),
         Commit::Status(status) => status,
         _ => 0,
     };
@@ -90,6 +101,14 @@ pub(super) fn commit(
     let judged: Vec<_> = asked.committed.iter().map(|uid| (uid.clone(), (behaviour.judge)(uid, before))).collect();
     match does {
         Commit::Here => wire.0.write_all(&event_report(context, &asked.transaction, &judged)).ok()?,
+        Commit::All => {
+            let asked = seen.asked.lock().clone();
+            let reports = asked.iter().map(|(transaction, uids)| {
+                let judged: Vec<_> = uids.iter().map(|uid| (uid.clone(), (behaviour.judge)(uid, before))).collect();
+                event_report(context, transaction, &judged)
+            });
+            wire.0.write_all(&reports.collect::<Vec<_>>().concat()).ok()?;
+        }
         Commit::There(address) => {
             let seen = seen.clone();
             std::thread::spawn(move || {

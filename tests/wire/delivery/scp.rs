@@ -1,4 +1,4 @@
-//! A destination that does what a test says: which contexts it accepts, and how it answers each instance.
+//! A destination that does what a test says.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -6,15 +6,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult, AssociationRJServiceUserReason, AssociationRJSource,
-    AssociationRQ, Pdu, PresentationContextProposed, PresentationContextResult, PresentationContextResultReason,
-    UserVariableItem, write_pdu,
+    AssociationRQ, Pdu, PresentationContextResult, PresentationContextResultReason, UserVariableItem, write_pdu,
 };
 use parking_lot::Mutex;
 
+pub(crate) use super::behaviour::{Behaviour, Commit, Reply};
 use super::reports::commit;
 use crate::node::eventually;
 use crate::wire::{Wire, command, p_data};
@@ -32,77 +32,8 @@ pub(crate) struct Received {
     pub(crate) longest_pdu: usize,
 }
 
-/// What the destination does with an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reply {
-    Status(u16),
-    /// Only after so long.
-    Late(Duration, u16),
-    /// Never.
-    Silence,
-    Abort,
-    Close,
-    /// The connection is reset when the first bytes of the dataset are there.
-    CloseInTheMiddle,
-}
-
-/// What the destination does with a request for commitment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Commit {
-    /// It reports on the same association.
-    Here,
-    /// It reports on an association that it opens to that address.
-    There(SocketAddr),
-    /// It takes the request, and does not report.
-    Silence,
-    /// It refuses the request.
-    Status(u16),
-    /// It closes the connection.
-    #[cfg_attr(not(feature = "test-faults"), allow(dead_code, reason = "a test of a build for tests alone"))]
-    Close,
-}
-
 /// A request for commitment as it came: its transaction and its instances.
 pub(crate) type Asked = (String, Vec<String>);
-
-type Accept = dyn Fn(&PresentationContextProposed) -> Option<String> + Send + Sync;
-type Committing = dyn Fn(usize) -> Commit + Send + Sync;
-type Judge = dyn Fn(&str, usize) -> Option<u16> + Send + Sync;
-type Answer = dyn Fn(&str, usize) -> Reply + Send + Sync;
-
-/// How a destination behaves.
-pub(crate) struct Behaviour {
-    /// The transfer syntax that is accepted for a context.
-    pub(crate) accept: Box<Accept>,
-    /// The reply to an instance, by its UID and the number of instances before it.
-    pub(crate) answer: Box<Answer>,
-    /// What is done with a request for commitment, by the number of requests before it.
-    pub(crate) commit: Box<Committing>,
-    /// The reason why an instance is not committed, by its UID and the number of requests before.
-    pub(crate) judge: Box<Judge>,
-    pub(crate) max_pdu_length: u32,
-    /// Operations that may be outstanding; 1: it does not answer that item.
-    pub(crate) window: u16,
-    /// Associations at a time; others are rejected.
-    pub(crate) most_associations: usize,
-    /// Every association is rejected: called AE title not recognized.
-    pub(crate) rejects: bool,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            accept: Box::new(|context| context.transfer_syntaxes.first().cloned()),
-            answer: Box::new(|_, _| Reply::Status(0)),
-            commit: Box::new(|_| Commit::Here),
-            judge: Box::new(|_, _| None),
-            max_pdu_length: 16_384,
-            window: 1,
-            most_associations: usize::MAX,
-            rejects: false,
-        }
-    }
-}
 
 /// What has come.
 #[derive(Default)]
@@ -361,6 +292,12 @@ fn message(
                     seen.reported.lock().push(u16::from_le_bytes(status.try_into().unwrap()));
                     return Some(Reply::Status(0));
                 }
+                if value(&command_set, 0x0100) == 0x0030_u16.to_le_bytes() {
+                    if behaviour.echoes {
+                        wire.0.write_all(&p_data(context, 3, &echoed(&command_set))).ok()?;
+                    }
+                    return Some(Reply::Status(0));
+                }
                 let uid = text(&value(&command_set, 0x1000));
                 if !uid.is_empty() && reply.is_none() {
                     reply = Some((behaviour.answer)(&uid, seen.received.lock().len()));
@@ -426,6 +363,17 @@ fn response(command_set: &[u8], uid: &str, status: u16) -> Vec<u8> {
         (0x0900, &status.to_le_bytes()),
         (0x0902, b"as the test says "),
         (0x1000, uid.as_bytes()),
+    ])
+}
+
+/// The command set of the response to a C-ECHO.
+fn echoed(command_set: &[u8]) -> Vec<u8> {
+    command(&[
+        (0x0002, &value(command_set, 0x0002)),
+        (0x0100, &0x8030_u16.to_le_bytes()),
+        (0x0120, &value(command_set, 0x0110)),
+        (0x0800, &[1, 1]),
+        (0x0900, &[0, 0]),
     ])
 }
 
