@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use futures_util::stream::{AbortHandle, Abortable, Stream, unfold};
+use futures_util::stream::{AbortHandle, Abortable, Stream, StreamExt, unfold};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidegate_actors::Observer;
@@ -61,21 +61,26 @@ impl Tick {
 /// The subscribers of a stream, so many at a time: one more ends the oldest, who may not be reading.
 #[derive(Debug, Default)]
 pub(super) struct Listeners(
-    /// The oldest first.
-    Mutex<VecDeque<AbortHandle>>,
+    /// The oldest first, each with what its stream holds.
+    Mutex<VecDeque<(Weak<()>, AbortHandle)>>,
 );
 
 impl Listeners {
     /// `events`, until it has to end for another one.
-    pub(super) fn add<S: Stream>(&self, events: S) -> Abortable<S> {
+    pub(super) fn add<S: Stream>(&self, events: S) -> impl Stream<Item = S::Item> + use<S> {
         let (handle, registration) = AbortHandle::new_pair();
+        let alive = Arc::new(());
         let mut listeners = self.0.lock();
+        listeners.retain(|(alive, _)| alive.strong_count() > 0);
         if listeners.len() >= MAX_LISTENERS
-            && let Some(oldest) = listeners.pop_front()
+            && let Some((_, oldest)) = listeners.pop_front()
         {
-            oldest.abort(); // of no effect on one that has gone
+            oldest.abort();
         }
-        listeners.push_back(handle);
+        listeners.push_back((Arc::downgrade(&alive), handle));
+        let events = events.inspect(move |_| {
+            let _ = &alive; // held by the stream
+        });
         Abortable::new(events, registration)
     }
 }
