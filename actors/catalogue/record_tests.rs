@@ -205,6 +205,26 @@ fn what_a_dataset_lacks_its_record_lacks() {
 }
 
 #[test]
+fn numbers_of_instances_are_told_by_each_dataset_for_itself() {
+    let site = Site::new(Catalogued::of(false));
+    for (at, (number, told)) in
+        [(&b"12"[..], Some(12)), (b" 13\\4", Some(13)), (b"0", None), (b"-1", None), (b"1E9", None)]
+            .into_iter()
+            .enumerate()
+    {
+        let elements = [
+            (IMAGES_IN_ACQUISITION, number),
+            (NUMBER_OF_STUDY_RELATED_INSTANCES, b"400"),
+            (NUMBER_OF_SERIES_RELATED_INSTANCES, number),
+        ];
+        let (event, path) = site.store(&format!("1.2.9.{at}"), &elements);
+        for record in [event.unwrap(), site.read(&path)] {
+            assert_eq!((record.told.study, record.told.series, record.told.acquisition), (Some(400), told, told));
+        }
+    }
+}
+
+#[test]
 fn without_patients_none_of_their_elements_is_read() {
     let site = Site::new(Catalogued::of(false));
     let (event, path) = site.store("1.2.9", &full(b"Doe", b""));

@@ -138,6 +138,9 @@ class Receiver(http.server.ThreadingHTTPServer):
         self.lock, self.events, self.repeats = threading.Lock(), {}, 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, *_):
+        """The node was killed in the middle of a request."""
+
     def of(self, study: str) -> list[dict]:
         with self.lock:
             return [event for event in self.events.values() if event["subject"] == study]
