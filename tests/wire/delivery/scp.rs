@@ -322,11 +322,10 @@ fn message(
     }
     let uid = text(&value(&command_set, 0x1000));
     let reply = reply?;
-    let syntax = contexts[&context].clone();
     seen.most_outstanding.fetch_max(outstanding(wire), Ordering::SeqCst);
     seen.received.lock().push(Received {
         uid: uid.clone(),
-        syntax,
+        syntax: contexts[&context].clone(),
         dataset,
         association,
         at: Instant::now(),
