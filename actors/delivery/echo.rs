@@ -3,11 +3,7 @@
 
 use tidegate_protocol::requestor::{Acceptance, ProposedContext, Role};
 use tidegate_protocol::syntaxes::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION};
-use tidegate_protocol::{Invocation, Response};
 use tokio::time::Instant;
-
-use super::association::Association;
-use crate::network::calling::CallError;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,32 +41,5 @@ impl Echo {
             Self::Awaited { sent, .. } => Some(sent),
             Self::None | Self::Due(_) | Self::Answered => None,
         }
-    }
-}
-
-impl Association {
-    /// Sends it, if it is due.
-    pub(super) async fn echo(&mut self) -> Result<(), CallError> {
-        let Echo::Due(context) = self.echo else { return Ok(()) };
-        let message_id = self.call.requestor.begin(context, &Invocation::Echo).map_err(|_| CallError::Unexpected)?;
-        self.echo = Echo::Awaited { message_id, sent: Instant::now() };
-        self.call.flush().await
-    }
-
-    /// Takes its response. False: it is to something else.
-    pub(super) fn echo_answered(&mut self, response: &Response) -> bool {
-        match self.echo {
-            Echo::Awaited { message_id, .. } if message_id == response.message_id => {}
-            _ => return false,
-        }
-        self.echo = Echo::Answered;
-        let mut hub = self.hub.borrow_mut();
-        hub.answered = Some(Instant::now());
-        // However slow it was, this association is as good as any.
-        hub.late.retain(|late| late.connection != self.connection);
-        self.is_late = false;
-        hub.child.notify_one();
-        hub.tell();
-        true
     }
 }

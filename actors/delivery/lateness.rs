@@ -1,13 +1,15 @@
-//! An answer that is late: another association serves the rest, and in the end this one is given up.
+//! An answer that is late: another association serves the rest, and asks by a C-ECHO whether the destination lives.
 
 use std::time::Duration;
 
+use tidegate_protocol::{Invocation, Response};
 use tokio::time::Instant;
 
 use super::association::{AWAITED, Association};
 use super::breaker::Failure;
 use super::echo::Echo;
 use super::hub::Late;
+use crate::network::calling::CallError;
 
 impl Association {
     /// Since when an answer is awaited.
@@ -40,5 +42,30 @@ impl Association {
         }
         hub.child.notify_one();
         hub.tell();
+    }
+
+    /// Sends the C-ECHO, if it is due.
+    pub(super) async fn echo(&mut self) -> Result<(), CallError> {
+        let Echo::Due(context) = self.echo else { return Ok(()) };
+        let message_id = self.call.requestor.begin(context, &Invocation::Echo).map_err(|_| CallError::Unexpected)?;
+        self.echo = Echo::Awaited { message_id, sent: Instant::now() };
+        self.call.flush().await
+    }
+
+    /// Takes its response. False: it is to something else.
+    pub(super) fn echo_answered(&mut self, response: &Response) -> bool {
+        match self.echo {
+            Echo::Awaited { message_id, .. } if message_id == response.message_id => {}
+            _ => return false,
+        }
+        self.echo = Echo::Answered;
+        let mut hub = self.hub.borrow_mut();
+        hub.answered = Some(Instant::now());
+        // However slow it was, this association is as good as any.
+        hub.late.retain(|late| late.connection != self.connection);
+        self.is_late = false;
+        hub.child.notify_one();
+        hub.tell();
+        true
     }
 }

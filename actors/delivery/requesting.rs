@@ -15,6 +15,8 @@ use crate::network::calling::CallError;
 
 /// An association is kept open for the report of its request for so long. Later ones come on an association of the destination.
 const AWAITS_REPORT: Duration = Duration::from_secs(10);
+/// An association that begins nothing more is kept open for so long after the answer to its last report.
+const AFTER_REPORT: Duration = Duration::from_secs(1);
 
 impl Association {
     /// Sends the request that is ready, or says why it cannot.
@@ -132,7 +134,8 @@ impl Association {
             }
             self.asking.unreported = self.asking.unreported.saturating_sub(1);
             if self.asking.unreported == 0 {
-                self.asking.reports_until = None;
+                // Some peers lose an answer that is followed by a release at once.
+                self.asking.reports_until = self.is_late.then(|| Instant::now() + AFTER_REPORT);
             }
         }
         self.call.flush().await

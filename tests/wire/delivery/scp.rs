@@ -293,10 +293,7 @@ fn message(
                     return Some(Reply::Status(0));
                 }
                 if value(&command_set, 0x0100) == 0x0030_u16.to_le_bytes() {
-                    if behaviour.echoes {
-                        wire.0.write_all(&p_data(context, 3, &echoed(&command_set))).ok()?;
-                    }
-                    return Some(Reply::Status(0));
+                    return echo(wire, behaviour, context, &command_set);
                 }
                 let uid = text(&value(&command_set, 0x1000));
                 if !uid.is_empty() && reply.is_none() {
@@ -325,11 +322,10 @@ fn message(
     }
     let uid = text(&value(&command_set, 0x1000));
     let reply = reply?;
-    let syntax = contexts[&context].clone();
     seen.most_outstanding.fetch_max(outstanding(wire), Ordering::SeqCst);
     seen.received.lock().push(Received {
         uid: uid.clone(),
-        syntax,
+        syntax: contexts[&context].clone(),
         dataset,
         association,
         at: Instant::now(),
@@ -366,15 +362,19 @@ fn response(command_set: &[u8], uid: &str, status: u16) -> Vec<u8> {
     ])
 }
 
-/// The command set of the response to a C-ECHO.
-fn echoed(command_set: &[u8]) -> Vec<u8> {
-    command(&[
+/// Answers a C-ECHO, or does not.
+fn echo(wire: &mut Wire, behaviour: &Behaviour, context: u8, command_set: &[u8]) -> Option<Reply> {
+    let response = command(&[
         (0x0002, &value(command_set, 0x0002)),
         (0x0100, &0x8030_u16.to_le_bytes()),
         (0x0120, &value(command_set, 0x0110)),
         (0x0800, &[1, 1]),
         (0x0900, &[0, 0]),
-    ])
+    ]);
+    if behaviour.echoes {
+        wire.0.write_all(&p_data(context, 3, &response)).ok()?;
+    }
+    Some(Reply::Status(0))
 }
 
 /// 2 if another message has begun to come before this one is answered.
