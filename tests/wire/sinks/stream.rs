@@ -183,7 +183,8 @@ fn what_is_missing_is_told() {
 
 /// Events of a node that has had many.
 fn with_events(count: usize) -> Node {
-    let node = start(None, QUIET);
+    let quiet = "[completeness]\nstudy_quiet = \"1h\"\nseries_quiet = \"1h\"\n";
+    let node = start(None, quiet);
     wait_for(&file(&node), 0, 0);
     store(&node, "1.2.3", 0..1);
     wait_for(&file(&node), 1, 0);
@@ -197,7 +198,7 @@ fn with_events(count: usize) -> Node {
     }
     rows.commit().unwrap();
     drop(db);
-    start(Some(&root), "[completeness]\nstudy_quiet = \"1h\"\nseries_quiet = \"1h\"\n")
+    start(Some(&root), quiet)
 }
 
 /// What the admin surface has leased.
