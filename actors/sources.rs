@@ -33,8 +33,8 @@ const MAX_OPEN: usize = 1024;
 const MOST: usize = 4;
 /// Series of a study, and instances of a series, that a source may name.
 const MOST_MATCHES: u64 = 20_000;
-/// Memory of the UIDs of as many.
-const WORK_BYTES: u64 = 2 << 20;
+/// Memory of the UIDs of as many of both.
+const WORK_BYTES: u64 = 4 << 20;
 /// Time for an association to come about, and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A source that has failed to answer is not asked for so long.

@@ -158,7 +158,7 @@ mod tests {
         assert!(bytes.windows(6).any(|window| window == b"SERIES"));
         let bytes = Query::Study { study: "1.2.34" }.encode();
         let read = InMemDicomObject::read_dataset_with_ts(&*bytes, &IMPLICIT_VR_LITTLE_ENDIAN.erased()).unwrap();
-        assert!(read.element(dicom_core::Tag(0x0020, 0x1208)).unwrap().is_empty());
+        assert!(read.element(dicom_core::Tag(0x0020, 0x1208)).unwrap().to_bytes().unwrap().is_empty());
     }
 
     #[test]

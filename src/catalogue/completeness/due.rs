@@ -93,7 +93,7 @@ struct Pass<'a, 'b> {
 
 impl Pass<'_, '_> {
     fn series(&mut self, due: &Due) -> Result<()> {
-        if self.is_held(&SERIES, due)? {
+        if self.holds(&SERIES, due)? {
             return Ok(());
         }
         let hints = Hints::of_series(self.db, due.id)?;
@@ -104,7 +104,7 @@ impl Pass<'_, '_> {
     }
 
     fn study(&mut self, due: &Due) -> Result<()> {
-        if self.is_held(&STUDIES, due)? {
+        if self.holds(&STUDIES, due)? {
             return Ok(());
         }
         let sql = "SELECT asked_ms, source_has FROM study WHERE id = ?1";
@@ -138,7 +138,8 @@ impl Pass<'_, '_> {
         tell_series(self.db, self.outbox, due, (&set, hints), self.now_ms)
     }
 
-    fn is_held(&mut self, table: &Table, due: &Due) -> Result<bool> {
+    /// Whether somebody is sending of its study, and it is held for that.
+    fn holds(&mut self, table: &Table, due: &Due) -> Result<bool> {
         let is_busy = (self.circumstances.is_busy)(&due.study_uid);
         if is_busy {
             self.db.prepare_cached(table.hold)?.execute([due.id])?;
