@@ -136,7 +136,6 @@ impl Match {
 
 #[cfg(test)]
 mod tests {
-    use dicom_core::header::HasLength;
     use dicom_object::InMemDicomObject;
     use dicom_transfer_syntax_registry::entries::IMPLICIT_VR_LITTLE_ENDIAN;
     use proptest::prelude::*;
