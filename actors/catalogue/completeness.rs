@@ -83,8 +83,19 @@ impl Completeness {
                 next
             }
         };
-        let left = u64::try_from(next?.saturating_sub(clock_ms())).unwrap_or(0);
+        let next_ms = next?;
+        if self.is_due(next_ms) {
+            return Some(now);
+        }
+        let left = u64::try_from(next_ms.saturating_sub(clock_ms())).unwrap_or(0);
         Some(now + Duration::from_millis(left).min(LONGEST_SLEEP))
+    }
+
+    /// Whether something is due, or later than anything may be: then the clock was set back.
+    fn is_due(&self, next_ms: i64) -> bool {
+        let now_ms = clock_ms();
+        let latest_ms = self.followed.as_ref().map_or(i64::MAX, |events| events.following.latest_ms());
+        next_ms <= now_ms || next_ms > now_ms.saturating_add(latest_ms)
     }
 
     /// Has the open file follow the settings of this moment. It must before anything is entered: the settings say when that is due, and who hears of it.
@@ -120,7 +131,7 @@ impl Completeness {
         if !answers.is_empty() && keeper.attempt(|file, _| file.answer(&answers, clock_ms())).is_none() {
             return;
         }
-        let is_due = keeper.is_current() && next_due_ms(keeper).is_some_and(|due_ms| due_ms <= clock_ms());
+        let is_due = keeper.is_current() && next_due_ms(keeper).is_some_and(|next_ms| self.is_due(next_ms));
         // What was stored before a sender ended is entered now; of one who ends after this, `are_sending` tells.
         if !is_due || !keeper.enter_all() || !keeper.is_current() {
             return;

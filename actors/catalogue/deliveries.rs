@@ -110,4 +110,9 @@ impl Deliveries {
     pub(crate) fn events_changed(&self) -> watch::Receiver<u64> {
         self.shared.events_changed()
     }
+
+    /// The same for orders of operators.
+    pub(crate) fn events_ordered(&self) -> watch::Receiver<u64> {
+        self.shared.events_ordered()
+    }
 }

@@ -354,10 +354,9 @@ impl<D: Disk> Keeper<D> {
     /// Does a part of the first order of an operator.
     pub(super) fn obey(&mut self) {
         let Some(mut order) = self.shared.orders.take() else { return };
-        match self.attempt(|file, _| order.step(file)) {
-            Some(true) => order.done(),
-            Some(false) | None => self.shared.orders.put_back(order),
-        }
+        let done = self.attempt(|file, _| order.step(file));
+        order.tell(&self.shared.notes);
+        if done == Some(true) { order.done() } else { self.shared.orders.put_back(order) }
     }
 
     /// Tells those who deliver or publish, and observers, if deliveries or events have changed.

@@ -35,6 +35,7 @@ pub(super) struct Notes {
     pub(super) arrived: Notify,
     pub(super) changed: watch::Sender<u64>,
     pub(super) events_changed: watch::Sender<u64>,
+    pub(super) events_ordered: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -52,6 +53,7 @@ impl Notes {
             arrived: Notify::new(),
             changed: watch::Sender::new(0),
             events_changed: watch::Sender::new(0),
+            events_ordered: watch::Sender::new(0),
         }
     }
 
@@ -88,6 +90,11 @@ impl Notes {
     /// A transaction has changed events that are owed.
     pub(super) fn tick_events(&self) {
         self.events_changed.send_modify(|count| *count += 1);
+    }
+
+    /// An operator's order has changed events that are owed: what was read of them before does not count any more.
+    pub(super) fn tick_orders(&self) {
+        self.events_ordered.send_modify(|count| *count += 1);
     }
 
     /// Drops what waits, at the end of the node.

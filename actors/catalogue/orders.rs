@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tidegate_catalogue::{Catalogue, Change, ChangeProgress, Choice, Error, EventChange};
 use tokio::sync::{Notify, oneshot};
 
+use super::notes::Notes;
 use crate::committed::clock_ms;
 use crate::patience::within;
 
@@ -88,6 +89,13 @@ impl Order {
             }
         }
         Ok(true)
+    }
+
+    /// Tells sinks that what they have read may not be owed any more.
+    pub(super) fn tell(&self, notes: &Notes) {
+        if matches!(self.order, DeliveryOrder::Events { .. }) {
+            notes.tick_orders();
+        }
     }
 
     /// It is done.

@@ -43,6 +43,10 @@ const REST: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 /// At the end, attempts and notes have so long each.
 const END_GRACE: Duration = Duration::from_secs(3);
+/// Nothing waits longer for its next attempt: a receiver may ask for an hour.
+const LONGEST_WAIT: Duration = Duration::from_secs(3700);
+/// After so many failed attempts without one that it has taken, it is the sink that fails.
+const FAILING: u32 = 3;
 /// Waits after failures.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
 
@@ -57,7 +61,11 @@ pub(crate) struct Env {
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
-type Attempt = LocalBoxFuture<'static, (Publisher, OwedEvent, Result<(), PublishError>)>;
+/// An event, and the catalogue that it was read from.
+type Read = (Generation, OwedEvent);
+/// A publisher, and the settings that it is of.
+type OfSettings = (Publisher, Arc<EventSettings>);
+type Attempt = LocalBoxFuture<'static, (OfSettings, Read, Result<(), PublishError>)>;
 type Noting = LocalBoxFuture<'static, (Vec<EventNote>, Result<(), NotNoted>)>;
 
 /// The child.
@@ -76,9 +84,13 @@ pub(crate) struct SinkActor {
     idle: Vec<Publisher>,
     notes: Vec<EventNote>,
     /// Events under way, or whose outcome is not durable yet.
-    begun: HashSet<i64>,
+    begun: HashSet<(Generation, i64)>,
+    /// Ticks when an operator has changed what is owed.
+    ordered: watch::Receiver<u64>,
     /// Failures of the sink as a whole in a row, and when it is asked again.
     down: Option<(u32, Instant)>,
+    /// Attempts in a row after which it has taken nothing.
+    failed_in_row: u32,
     /// Whether the log says last that it takes none.
     is_told_down: bool,
     has_changed: bool,
@@ -104,6 +116,7 @@ impl SinkActor {
             events,
             settings,
             figures: env.shared.figures(&env.name),
+            ordered: env.deliveries.events_ordered(),
             env,
             reader: None,
             row: None,
@@ -114,6 +127,7 @@ impl SinkActor {
             notes: Vec::new(),
             begun: HashSet::new(),
             down: None,
+            failed_in_row: 0,
             is_told_down: false,
             has_changed: true,
             is_unreadable: false,
@@ -137,6 +151,7 @@ impl SinkActor {
                 Some(done) = self.attempts.next() => self.attempted(done),
                 Some(noted) = self.noting.next() => self.noted(noted),
                 _ = changed.changed() => self.has_changed = true,
+                _ = self.ordered.changed() => self.forget_page(),
                 () = sleep_until(self.wake_at) => {}
             }
             fault::point("sink");
@@ -181,6 +196,12 @@ impl SinkActor {
         self.publish_phase(is_closed, now);
     }
 
+    /// What was read is not what is owed any more.
+    fn forget_page(&mut self) {
+        self.page.clear();
+        (self.has_changed, self.looked_at) = (true, None);
+    }
+
     fn take_settings(&mut self) {
         let events = self.env.live.get().events.clone();
         if Arc::ptr_eq(&events, &self.events) {
@@ -197,7 +218,9 @@ impl SinkActor {
 
     /// Reads what is due, as far as that may have changed.
     fn look(&mut self, now: Instant, wants_page: bool) {
-        let due_at = |ms: i64| now + Duration::from_millis(u64::try_from(ms.saturating_sub(clock_ms())).unwrap_or(0));
+        let wait = |ms: i64| Duration::from_millis(u64::try_from(ms.saturating_sub(clock_ms())).unwrap_or(0));
+        // Where the clock was set back, it is due.
+        let due_at = |ms: i64| now + Some(wait(ms)).filter(|wait| *wait <= LONGEST_WAIT).unwrap_or_default();
         let next = self.row.as_ref().filter(|(row, _)| row.gone_ms.is_none()).and_then(|(row, _)| row.due_ms);
         let is_due = wants_page && self.page.is_empty() && next.is_some_and(|ms| due_at(ms) <= now);
         if !self.has_changed && !is_due {
@@ -238,14 +261,23 @@ impl SinkActor {
         let Some((reader, _)) = &mut self.reader else { return Ok(()) };
         let generation = reader.generation()?;
         let Some(row) = reader.sink(&self.name)? else { return Ok(()) };
+        // Another catalogue owes other events, under the same numbers.
+        let is_another = self.row.as_ref().is_some_and(|(_, before)| *before != generation);
+        if is_another {
+            self.page.clear();
+        }
+        let wants_page = wants_page || (is_another && self.down.is_none());
         if self.row.as_ref().is_some_and(|(before, _)| before.asked_ms != row.asked_ms) {
             self.down = None; // an operator wants it tried now
         }
-        if wants_page && row.gone_ms.is_none() && row.due_ms.is_some_and(|due_ms| due_ms <= clock_ms()) {
+        let now_ms = clock_ms();
+        let latest_ms = ms_ahead(now_ms, LONGEST_WAIT);
+        let until_ms = row.due_ms.filter(|due_ms| *due_ms > latest_ms).unwrap_or(now_ms);
+        if wants_page && row.gone_ms.is_none() && row.due_ms.is_some_and(|due_ms| due_ms <= until_ms) {
             // Those that are begun are due in the file until their outcome is noted.
             let limit = PAGE + u32::try_from(self.begun.len()).unwrap_or(0);
-            let mut page = reader.due_events(row.id, clock_ms(), limit)?;
-            page.retain(|event| !self.begun.contains(&event.event));
+            let mut page = reader.due_events(row.id, until_ms, limit)?;
+            page.retain(|event| !self.begun.contains(&(generation, event.event)));
             page.reverse(); // it is taken from its end
             self.page = page;
         }
@@ -255,29 +287,33 @@ impl SinkActor {
 
     fn begin(&mut self) {
         let Some((_, generation)) = self.row.as_ref() else { return };
+        let generation = *generation;
         // One asks whether a sink that was down is back.
         let most = if self.down.is_some() { 1 } else { MOST };
         while self.attempts.len() < most {
             let Some(owed) = self.page.pop() else { return };
-            self.begun.insert(owed.event);
-            let event = EventOut::of(&owed, *generation, &self.events.source, self.settings.patient);
+            self.begun.insert((generation, owed.event));
+            let event = EventOut::of(&owed, generation, &self.events.source, self.settings.patient);
             let mut publisher = self.idle.pop().unwrap_or_else(|| Publisher::new(&self.settings.kind));
+            let settings = self.events.clone();
             self.attempts.push(Box::pin(async move {
                 let published = publisher.publish(&event).await;
-                (publisher, owed, published)
+                ((publisher, settings), (generation, owed), published)
             }));
         }
     }
 
-    fn attempted(&mut self, (publisher, owed, published): (Publisher, OwedEvent, Result<(), PublishError>)) {
-        if self.idle.len() < MOST {
+    fn attempted(&mut self, (of, (generation, owed), published): (OfSettings, Read, Result<(), PublishError>)) {
+        let (publisher, settings) = of;
+        // One of former settings is used no more.
+        if self.idle.len() < MOST && Arc::ptr_eq(&settings, &self.events) {
             self.idle.push(publisher);
         }
         let (at_ms, now) = (clock_ms(), Instant::now());
         let age = Duration::from_millis(u64::try_from(at_ms.saturating_sub(owed.owed_ms)).unwrap_or(0));
         let outcome = match published {
             Ok(()) => {
-                self.down = None;
+                (self.down, self.failed_in_row) = (None, 0);
                 if std::mem::take(&mut self.is_told_down) {
                     tracing::info!(sink = self.name, "sink takes events again");
                 }
@@ -287,8 +323,7 @@ impl SinkActor {
             }
             Err(error) => self.failed(error, &owed, (at_ms, age), now),
         };
-        let Some((_, generation)) = self.row.as_ref() else { return };
-        let (sink, event, generation) = (owed.sink, owed.event, *generation);
+        let (sink, event) = (owed.sink, owed.event);
         self.notes.push(EventNote { generation, sink, event, outcome, at_ms });
     }
 
@@ -319,18 +354,22 @@ impl SinkActor {
             Some((failures, at)) if at > now => failures,
             before => before.map_or(1, |(failures, _)| failures + 1),
         };
-        let wait = BACKOFF.after(failures).max(after.unwrap_or_default());
+        let asked_for = after.unwrap_or_default();
+        self.failed_in_row = self.failed_in_row.saturating_add(1);
+        // One event that is refused is no trouble of the sink; a key that is wrong is.
+        if !self.is_told_down && (is_down || self.failed_in_row >= FAILING) {
+            tracing::warn!(sink = self.name, why, "sink does not take events; trying again");
+            self.is_told_down = true;
+        }
         if is_down {
-            if self.down.is_none() {
-                tracing::warn!(sink = self.name, why, "sink does not take events; trying again");
-                self.is_told_down = true;
-            }
-            self.down = Some((failures, now + wait));
+            self.down = Some((failures, now + BACKOFF.after(failures).max(asked_for)));
             self.page.clear();
             self.has_changed = true;
         } else {
             self.down = None; // it answers
         }
+        // One that takes the sink down each time waits longer each time, whatever becomes of others meanwhile.
+        let wait = BACKOFF.after(failures.max(owed.attempts + 1)).max(asked_for);
         if age >= self.settings.retry_for {
             self.figures.dead.increment();
             return EventOutcome::Dead { why };
@@ -358,7 +397,7 @@ impl SinkActor {
         match noted {
             Ok(()) => {
                 for note in &notes {
-                    self.begun.remove(&note.event);
+                    self.begun.remove(&(note.generation, note.event));
                 }
                 self.has_changed = true;
             }
@@ -387,14 +426,15 @@ impl SinkActor {
             SinkPhase::Unavailable
         } else if is_gone {
             SinkPhase::Gone
-        } else if is_closed || self.down.is_some() {
+        } else if is_closed || self.down.is_some() || self.failed_in_row >= FAILING {
             SinkPhase::Down
         } else if self.attempts.is_empty() {
             SinkPhase::Idle
         } else {
             SinkPhase::Publishing
         };
-        let next_attempt = self.down.filter(|_| phase == SinkPhase::Down).map(|(_, at)| SystemTime::now() + (at - now));
+        let at = self.down.filter(|_| phase == SinkPhase::Down).map(|(_, at)| at.saturating_duration_since(now));
+        let next_attempt = at.map(|wait| SystemTime::now() + wait);
         let mut seen = self.figures.seen.lock();
         (seen.phase, seen.next_attempt) = (phase, next_attempt);
     }

@@ -6,7 +6,7 @@ use actix_codec::{Decoder, Encoder};
 use actix_http::body::BodySize;
 use actix_http::h1::{ClientCodec, Message, MessageType};
 use actix_http::header::{HeaderMap, RETRY_AFTER};
-use actix_http::{RequestHead, RequestHeadType};
+use actix_http::{RequestHead, RequestHeadType, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,8 +72,8 @@ impl Connection {
         let mut answer = loop {
             let head = self.codec.decode(&mut self.input);
             if let Some(head) = head.map_err(|error| HttpError::NotHttp(error.to_string()))? {
-                // The answer follows an interim one (RFC 9110 §15.2).
-                if head.status.is_informational() {
+                // The answer follows an interim one (RFC 9110 §15.2). A change of the protocol, which nobody asked for, is the last one in this.
+                if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
                     continue;
                 }
                 let (status, retry_after) = (head.status.as_u16(), retry_after(head.headers()));

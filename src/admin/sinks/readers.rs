@@ -48,7 +48,10 @@ impl EventSinks {
             Some(state) => sink.doing(state.clone()),
             None => sink,
         };
-        Ok(Sinks { sinks: self.observer.event_queues().into_iter().map(Sink::from).map(doing).collect() })
+        // One that is taken away stays as long as it is owed something.
+        let is_listed = |sink: &Sink| sink.phase.is_some() || sink.waiting + sink.dead > 0;
+        let sinks = self.observer.event_queues().into_iter().map(Sink::from).map(doing);
+        Ok(Sinks { sinks: sinks.filter(is_listed).collect() })
     }
 
     /// Events that are owed.

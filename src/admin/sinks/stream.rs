@@ -137,9 +137,9 @@ impl Feed {
         self.looks_at = page.has_more.then_some(self.looked_at);
         self.search.after = Some(page.last.clone());
         let mut text = blocks(&page);
-        if !std::mem::replace(&mut self.has_begun, true) {
-            // One that is cut off before its first event knows where it was.
-            text.insert_str(0, &format!("{}\n", self.place()));
+        if !std::mem::replace(&mut self.has_begun, true) && page.events.is_empty() {
+            // One that is cut off before its first event knows where it was. Before events, it would pass over them.
+            text.push_str(&format!("{}\n", self.place()));
         }
         (!text.is_empty()).then_some(text)
     }

@@ -31,8 +31,9 @@ pub struct Answer {
 
 /// The first of the sources of a study that may be asked, the last one first.
 pub(super) fn source(db: &Connection, study: i64, may_ask: &dyn Fn(&str) -> bool) -> Result<Option<String>> {
-    let sql = "SELECT calling_ae_title FROM study_source JOIN source ON source.id = study_source.source WHERE study_source.study = ?1
-        ORDER BY source.id DESC";
+    let sql = "SELECT calling_ae_title FROM series JOIN instance ON instance.series = series.id
+        JOIN arrival ON arrival.id = instance.arrival JOIN source ON source.id = arrival.source WHERE series.study = ?1
+        GROUP BY calling_ae_title ORDER BY max(instance.received_ms) DESC, max(instance.id) DESC";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([study])?;
     while let Some(row) = rows.next()? {

@@ -97,9 +97,9 @@ impl Hints {
         let mut statement = db.prepare_cached(sql)?;
         let series = statement.query_map([study], Counts::read)?.collect::<Result<Vec<_>>>()?;
         let instances: i64 = series.iter().map(|counts| counts.instances).sum();
-        if let Some(expected) = answer {
-            let missing = (expected - instances).max(0);
-            return Ok(Self { basis: Basis::Asked, expected: Some(expected), missing });
+        // A source that has fewer than it has sent does not know.
+        if let Some(expected) = answer.filter(|expected| *expected >= instances) {
+            return Ok(Self { basis: Basis::Asked, expected: Some(expected), missing: expected - instances });
         }
         let sql = "SELECT expected_least, expected_most, expected_by FROM study WHERE id = ?1";
         let expected = |row: &rusqlite::Row<'_>| Ok(Counts { instances, ..Counts::expected(row)? });

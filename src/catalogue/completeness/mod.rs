@@ -60,6 +60,12 @@ impl Following {
         if self.by_rule.is_empty() { self.quiet } else { *self.by_rule.get(rule).unwrap_or(&self.quiet) }
     }
 
+    /// Nothing is due later than so long from now, in milliseconds, unless the clock was set.
+    pub fn latest_ms(&self) -> i64 {
+        let Quiet { study_ms, series_ms } = self.longest();
+        study_ms.max(series_ms).max(self.missing_ms).max(asking::ANSWER_MS)
+    }
+
     /// The longest quiet times.
     fn longest(&self) -> Quiet {
         self.by_rule.values().fold(self.quiet, |longest, quiet| Quiet {

@@ -105,15 +105,17 @@ pub(super) fn events(args: EventsArgs) -> Exit {
 }
 
 fn list(reach: Reach, json: bool) -> Result<Exit, Exit> {
-    let found = source::of(reach)?.ask(|node| node.sinks(), look::sinks)?;
+    let mut source = source::of(reach)?;
+    let found = source.ask(|node| node.sinks(), look::sinks)?;
+    let has_node = source.node().is_some();
     if found.sinks.is_empty() && !json {
         output::complain("there is no sink: add a table [[sink]] to the configuration");
         return Ok(Exit::Failed);
     }
-    Ok(show(json, &found, sinks))
+    Ok(show(json, &found, |found: &Sinks, width| sinks(found, has_node, width)))
 }
 
-fn sinks(found: &Sinks, width: usize) -> String {
+fn sinks(found: &Sinks, has_node: bool, width: usize) -> String {
     let mut table = Table::new(["SINK", "WAITING", "DEAD", "PUBLISHED"]).left(1);
     for sink in &found.sinks {
         table.row([
@@ -122,13 +124,20 @@ fn sinks(found: &Sinks, width: usize) -> String {
             sink.dead.to_string(),
             sink.published.to_string(),
         ]);
+        let is_configured = !has_node || sink.peer.is_some();
+        // What has been taken since mends a failure.
+        let last_error = sink.last_error.as_ref().filter(|_| sink.last_error_at > sink.last_success);
         let parts = [
+            (!is_configured).then(|| "NOT CONFIGURED: it keeps what it is owed".to_owned()),
             sink.peer.as_ref().map(|peer| cut(&safe(peer), PEER_COLUMNS)),
             sink.phase.clone(),
             sink.gone.as_ref().map(|at| format!("wants no events since {at}: tidegate events retry sends them again")),
-            sink.next_attempt.as_ref().map(|at| format!("next attempt at {at}")),
+            sink.next_attempt.as_ref().filter(|_| is_configured).map(|at| format!("next attempt at {at}")),
             sink.waiting_since.as_ref().map(|at| format!("waiting since {at}")),
-            sink.last_error.as_ref().map(|why| format!("last failure: {}", cut(&safe(why), WHY_COLUMNS))),
+            last_error.map(|why| {
+                let at = sink.last_error_at.as_deref().unwrap_or_default();
+                format!("last failure at {at}: {}", cut(&safe(why), WHY_COLUMNS))
+            }),
         ];
         let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
         table.line(if text.is_empty() { "nothing waits".to_owned() } else { text });

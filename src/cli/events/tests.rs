@@ -42,5 +42,5 @@ pub(in crate::cli) fn widest(width: usize) -> String {
         last_error: Some(why),
     };
     let owed = owed(&OwedEvents { events: vec![event], next: None }, width);
-    sinks(&Sinks { sinks: vec![sink] }, width) + &owed + &tail::text(&past, width)
+    sinks(&Sinks { sinks: vec![sink] }, true, width) + &owed + &tail::text(&past, width)
 }

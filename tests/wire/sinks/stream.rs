@@ -283,7 +283,7 @@ fn a_terminal_follows_the_events_of_a_node_that_is_started_again() {
     let people = Tail::start(&socket, &["--after", "0"]);
     store(&node, "1.2.3", 0..2);
     studies.has("out", "\"subject\":\"1.2.3\"");
-    people.has("out", "  1.2.3 bytes ");
+    people.has("out", "  1.2.3 basis quiet");
     let (root, _kept) = kill(node);
     people.has("err", "waiting for it");
     let node = start(Some(&root), &tables);
