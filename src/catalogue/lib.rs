@@ -1,8 +1,8 @@
 //! The catalogue of a storage root: which studies, series and instances are stored, who sent them, and where they are.
 //!
-//! [`Catalogue`] is the one writer, [`Reader`] any number of readers; [`catch_up`] makes the catalogue say what the disk has. Everything in it
-//! is derived from the files: it may be lost at any time, and is made again from them. So no instance ever waits for it, and every [`Error`] says
-//! what the caller can do about it.
+//! [`Catalogue`] is the one writer, [`Reader`] any number of readers; [`catch_up`] makes the catalogue say what the disk has. What it says of
+//! files is derived from them, and is made again from them when it is lost; events and the states of studies are in it alone. No instance ever waits
+//! for it, and every [`Error`] says what the caller can do about it.
 //!
 //! This crate has no sockets, actors or memory leases, and opens no file of an instance. Its calls block. The decisions behind it are in
 //! `docs/decisions/17-catalogue.md`; `views.sql` is what other programs may rely on.

@@ -180,7 +180,8 @@ pub(super) fn studies(args: StudiesArgs) -> Exit {
     };
     warn_if_partial(found.catalogue.as_ref());
     if found.studies.is_empty() && !json {
-        return nothing("no study matches; patients are not kept if catalogue.patient is false");
+        let patients = if open || complete { "" } else { "; patients are not kept if catalogue.patient is false" };
+        return nothing(&format!("no study matches{patients}"));
     }
     let printed = show(json, &found, text::studies);
     if found.studies.is_empty() {

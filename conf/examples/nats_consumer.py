@@ -1,4 +1,4 @@
-"""Takes events of a sink of kind nats from a stream, and prints each: nats.py URL [SUBJECT]. It needs nats-py."""
+"""Takes events of a sink of kind nats from a stream, and prints each: nats_consumer.py URL [SUBJECT]. It needs nats-py."""
 
 import asyncio, sys
 
