@@ -87,7 +87,7 @@ impl Receiver {
             assert!(request["is_signed"] == true && request["is_fresh"] == true, "{request}");
             assert_eq!(request["type"], "application/cloudevents+json");
             assert_eq!(request["event"]["id"], request["id"]);
-            let is_taken = ["200", "long", "early", "double"].iter().any(|told| request["told"] == *told);
+            let is_taken = ["200", "long", "early", "double", "slow"].iter().any(|told| request["told"] == *told);
             if is_taken && !ids.contains(&request["id"]) {
                 ids.push(request["id"].clone());
                 let text = |name: &str| request["event"][name].as_str().unwrap().to_owned();
@@ -255,6 +255,61 @@ fn a_receiver_that_is_gone_is_sent_nothing_until_an_operator_wants_it() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     receiver.wait_for(&[("study.complete", "1.2.3"), ("study.complete", "1.2.4")]);
+}
+
+fn operate(node: &Node, arguments: &[&str]) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output =
+        command.arg("events").args(arguments).args(["--sink", "ris", "--storage"]).arg(node.storage()).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_receiver_that_changes_the_protocol_ends_nothing_and_one_that_refuses_all_is_said_to() {
+    let receiver = Receiver::started();
+    receiver.tell(&["switch", "401", "401"]);
+    let node = start(None, &format!("{QUIET}{}", receiver.table("events = [\"study.complete\"]")));
+    store(&node, "1.2.3", 0..1);
+    receiver.wait_for(&[("study.complete", "1.2.3")]);
+    let told: Vec<_> = receiver.requests().iter().map(|request| request["told"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, ["switch", "401", "401", "200"], "each is one attempt");
+    node.logged(&["sink does not take events; trying again", "the answer was status 401"]);
+    node.logged(&["sink takes events again"]);
+    assert!(!node.log_text().contains("panicked"));
+}
+
+/// What a sink has read of its events, and the connections that it has, do not outlive an order or the settings.
+#[test]
+fn what_is_dropped_is_not_sent_and_after_a_reload_nothing_goes_to_the_former_address() {
+    let (former, latter) = (Receiver::started(), Receiver::started());
+    former.tell(&["slow"; 100]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.toml");
+    let only = "events = [\"study.complete\"]";
+    fs::write(&path, format!("{QUIET}{}", former.table(only))).unwrap();
+    let node = Node::start_configured(&path, |_| {});
+    wait_for(&file(&node), 0, 0);
+    let studies = |from: u32| (from..from + 30).map(|study| format!("1.2.{study}")).collect::<Vec<_>>();
+    let store_all = |studies: &[String]| studies.iter().for_each(|study| store(&node, study, 0..1));
+    store_all(&studies(100));
+    assert!(eventually(|| former.requests().len() >= 4));
+    operate(&node, &["drop", "--all"]);
+    let begun = former.requests().len() + 4;
+    assert!(eventually(|| row(&node).is_some_and(|row| row.waiting == 0)));
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(former.requests().len() <= begun, "{} after {begun}", former.requests().len());
+    store_all(&studies(200));
+    let before = former.requests().len();
+    assert!(eventually(|| former.requests().len() >= before + 4));
+    fs::write(&path, format!("{QUIET}{}", latter.table(only))).unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["configuration reloaded"]);
+    let begun = former.requests().len() + 4;
+    assert!(eventually(|| row(&node).is_some_and(|row| row.waiting == 0)));
+    assert!(former.requests().len() <= begun, "{} after {begun}", former.requests().len());
+    let (to_former, to_latter) = (former.taken(), latter.taken());
+    assert!(studies(200).iter().all(|study| to_former.iter().chain(&to_latter).any(|(_, of)| of == study)));
 }
 
 /// Kills the node again and again while studies come, at any moment between their arrival and the note of what was sent.
