@@ -74,6 +74,9 @@ impl Connection {
             if let Some(head) = head.map_err(|error| HttpError::NotHttp(error.to_string()))? {
                 // The answer follows an interim one (RFC 9110 §15.2). A change of the protocol, which nobody asked for, is the last one in this.
                 if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                    if !matches!(self.codec.message_type(), MessageType::None) {
+                        return Err(HttpError::NotHttp("an interim answer announces a body".to_owned()));
+                    }
                     continue;
                 }
                 let (status, retry_after) = (head.status.as_u16(), retry_after(head.headers()));

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The longest delay.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// A child whose end ends nothing else is started again after so long when it has died too often: what kills it may have gone, and what it does must be done.
+pub(crate) const REST: Duration = Duration::from_secs(300);
 /// A child that has lived this long has recovered: its next restart comes at once again.
 const RECOVERED_AFTER: Duration = Duration::from_secs(10);
 

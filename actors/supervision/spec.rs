@@ -62,7 +62,7 @@ pub(crate) enum Escalation {
     Node,
     /// The group is given up; the node continues without it.
     Group,
-    /// The child is given up; the others of its group have a limit of their own each.
+    /// The child rests for a while; the others of its group have a limit of their own each.
     Child,
 }
 

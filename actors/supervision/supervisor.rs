@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
 use super::exit::Exit;
+use super::limits::REST;
 use super::liveness::names_of;
 use super::spec::{ChildSpec, Group, Restart};
 use super::status::ChildStatus;
@@ -197,7 +198,7 @@ impl Supervisor {
             Next::Restart(delay) => ("restart", Some(delay.as_millis() as u64)),
             Next::Nothing => ("nothing", None),
             Next::GroupGivenUp => ("its group is given up", None),
-            Next::ChildGivenUp => ("it is given up", None),
+            Next::Rest => ("restart after a rest", Some(REST.as_millis() as u64)),
             Next::NodeGoesDown => ("the node goes down", None),
         };
         let panic = match exit {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::exit::Exit;
-use super::limits::{Backoff, Intensity, RestartLimit, SupervisionSettings};
+use super::limits::{Backoff, Intensity, REST, RestartLimit, SupervisionSettings};
 use super::liveness::{HeldWork, LivenessView, MessageKind, liveness};
 use super::spec::{ChildSpec, Escalation, Group, Restart};
 use super::status::{ChildState, ChildStatus};
@@ -39,8 +39,8 @@ pub(crate) enum Next {
     Nothing,
     /// Its group is given up.
     GroupGivenUp,
-    /// It is given up.
-    ChildGivenUp,
+    /// It has died too often: it is started again after [`REST`].
+    Rest,
     /// The node stops.
     NodeGoesDown,
 }
@@ -321,7 +321,10 @@ impl Tree {
         };
         if intensity.exceeds(now, limits.restarts) {
             match group.escalation() {
-                Escalation::Child => return Next::ChildGivenUp,
+                Escalation::Child => {
+                    child.state = State::Waiting { until: now + REST };
+                    return Next::Rest;
+                }
                 Escalation::Group => {
                     self.stop_children(group, now);
                     return Next::GroupGivenUp;

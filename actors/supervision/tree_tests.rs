@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, advance};
 
 use super::exit::Exit;
-use super::limits::{RestartLimit, SupervisionSettings};
+use super::limits::{REST, RestartLimit, SupervisionSettings};
 use super::liveness::{Busy, HeldWork, Liveness};
 use super::spec::{ChildSpec, Group, Restart};
 use super::tree::{Failure, Look, Next, Tree};
@@ -332,6 +332,30 @@ async fn a_child_asked_to_stop_has_its_grace_and_is_given_up_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_has_died_too_often_is_started_again_after_a_rest() {
+    let puppet = Puppet::default();
+    let name = ["sink-a".to_owned()];
+    let spec = |name: &str| puppet.spec(name, Group::Delivery, Restart::Transient);
+    let mut tree = Tree::new(Vec::new(), Arc::default());
+    look(&mut tree);
+    tree.keep(Group::Delivery, &name, spec, Instant::now());
+    look(&mut tree);
+    for _ in 0..4 {
+        puppet.panic();
+        look(&mut tree);
+        advance(Duration::from_secs(1)).await;
+        look(&mut tree);
+    }
+    assert_eq!(puppet.starts(), 4);
+    advance(REST - Duration::from_secs(2)).await;
+    look(&mut tree);
+    assert_eq!(puppet.starts(), 4);
+    advance(Duration::from_secs(2)).await;
+    look(&mut tree);
+    assert_eq!(puppet.starts(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn children_come_and_go_with_the_settings_and_each_has_a_limit_of_its_own() {
     let puppets: [Puppet; 3] = Default::default();
     let names = ["delivery-a", "delivery-b", "delivery-c"].map(str::to_owned);
@@ -348,7 +372,7 @@ async fn children_come_and_go_with_the_settings_and_each_has_a_limit_of_its_own(
     look(&mut tree);
     assert_eq!(starts(), [1, 1, 0]);
 
-    // One that dies again and again is given up. The other has restarts of its own.
+    // One that dies again and again rests for five minutes. The other has restarts of its own.
     for _ in 0..3 {
         puppets[0].panic();
         assert!(matches!(look(&mut tree).ended[0].next, Next::Restart(_)));
@@ -357,7 +381,7 @@ async fn children_come_and_go_with_the_settings_and_each_has_a_limit_of_its_own(
     }
     puppets[0].panic();
     let last = look(&mut tree);
-    assert_eq!((last.ended[0].next, last.failure), (Next::ChildGivenUp, None));
+    assert_eq!((last.ended[0].next, last.failure), (Next::Rest, None));
     puppets[1].panic();
     assert!(matches!(look(&mut tree).ended[0].next, Next::Restart(_)));
 
@@ -365,7 +389,7 @@ async fn children_come_and_go_with_the_settings_and_each_has_a_limit_of_its_own(
     tree.keep(Group::Delivery, &names[2..], spec, Instant::now());
     look(&mut tree);
     assert_eq!(starts(), [4, 2, 1]);
-    assert_eq!(tree.children(Instant::now()).len(), 2, "the one that was given up is gone, the other is stopping");
+    assert_eq!(tree.children(Instant::now()).len(), 2, "the one that rests is gone, the other is stopping");
     tree.keep(Group::Delivery, &names[1..], spec, Instant::now());
     look(&mut tree);
     assert_eq!(starts(), [4, 2, 1], "not two of one name");

@@ -268,13 +268,13 @@ fn operate(node: &Node, arguments: &[&str]) {
 #[test]
 fn a_receiver_that_changes_the_protocol_ends_nothing_and_one_that_refuses_all_is_said_to() {
     let receiver = Receiver::started();
-    receiver.tell(&["switch", "401", "401"]);
+    receiver.tell(&["switch", "interim", "401", "401"]);
     let node = start(None, &format!("{QUIET}{}", receiver.table("events = [\"study.complete\"]")));
     store(&node, "1.2.3", 0..1);
     receiver.wait_for(&[("study.complete", "1.2.3")]);
     let told: Vec<_> = receiver.requests().iter().map(|request| request["told"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(told, ["switch", "401", "401", "200"], "each is one attempt");
-    node.logged(&["sink does not take events; trying again", "the answer was status 401"]);
+    assert_eq!(told, ["switch", "interim", "401", "401", "200"], "each is one attempt");
+    node.logged(&["sink does not take events; trying again"]);
     node.logged(&["sink takes events again"]);
     assert!(!node.log_text().contains("panicked"));
 }

@@ -1,7 +1,7 @@
 """A receiver of webhooks that does as it is told: receiver.py PORT KEY DIRECTORY.
 
 It answers the requests by the lines of DIRECTORY/script, one a request, and 200 when there are no more: a status, a status and a Retry-After
-(`503:1`), `hang`, `close`, `garbage`, `long`, `early` (200 behind an interim answer), `double` (200 twice), `switch` (101) or `slow` (200 after half a second). Each request is a line of JSON in DIRECTORY/requests, with whether its signature is right.
+(`503:1`), `hang`, `close`, `garbage`, `long`, `early` (200 behind an interim answer), `double` (200 twice), `switch` (101), `interim` (102 with a length) or `slow` (200 after half a second). Each request is a line of JSON in DIRECTORY/requests, with whether its signature is right.
 """
 
 import base64, hashlib, hmac, http.server, json, os, socketserver, sys, threading, time
@@ -55,6 +55,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.5)
         if told == "switch":
             self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
+            self.close_connection = True
+            return
+        if told == "interim":
+            self.wfile.write(b"HTTP/1.1 102 Processing\r\nContent-Length: 2\r\n\r\nok")
             self.close_connection = True
             return
         status, _, after = told.partition(":")
