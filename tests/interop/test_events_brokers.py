@@ -109,7 +109,9 @@ def send(node, *studies: str) -> None:
 
 
 def last_error(node) -> str:
-    with urllib.request.urlopen(f"{node.url}/api/sinks", timeout=10) as answer:
+    token = (node.root / ".tidegate/admin.token").read_text().strip()
+    request = urllib.request.Request(f"{node.url}/api/sinks", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return json.dumps(json.load(answer))
 
 
