@@ -38,7 +38,7 @@ def requests(node, query: str = "") -> dict:
 def failing(node, ct):
     """A request whose first attempt to report has failed."""
     uid = ct.request(node.port, MISSING)
-    until(lambda: requests(node, "?state=pending")["commitments"][0]["last_error"], "an attempt has failed")
+    until(lambda: requests(node, "?state=pending")["commitments"][0]["attempts"], "an attempt has failed")
     return uid
 
 
