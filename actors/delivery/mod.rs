@@ -5,7 +5,7 @@
 //! | [`actor`] | the child: it reads the queue, opens associations, and has outcomes noted |
 //! | [`queue`], [`plan`] | the queue, in pages; the next part of it, and the study of each connection |
 //! | [`opening`], [`association`], [`sending`] | an association with the destination: how it comes about, and its life; an instance on the wire |
-//! | [`lateness`], [`file`] | an answer that is late; the file of an instance |
+//! | [`lateness`], [`file`](mod@file) | an answer that is late; the file of an instance |
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
 //! | [`committing`], [`committed`] | what the destination is asked to commit; what becomes of that |
