@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::net::sockopt::set_tcp_quickack;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tidegate_protocol::requestor::{Acceptance, Event, PeerRejection, Proposal, ProposalFault};
@@ -137,10 +138,22 @@ impl CallStream {
     }
 }
 
+/// Acknowledges at once what was read: a peer that writes the header of a PDU apart from the rest, as DCMTK does, sends the rest when the header is
+/// acknowledged (RFC 896), and Linux would delay that for 40 ms with each response. The system forgets it by itself, so it is said each time.
+fn acknowledge(socket: &TcpStream) {
+    let _ = set_tcp_quickack(socket, true); // otherwise it is slow
+}
+
 impl AsyncRead for CallStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Plain(socket) => {
+                let read = Pin::new(&mut *socket).poll_read(cx, buffer);
+                if read.is_ready() {
+                    acknowledge(socket);
+                }
+                read
+            }
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
         }
     }
