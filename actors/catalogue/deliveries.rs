@@ -113,6 +113,6 @@ impl Deliveries {
 
     /// The same for orders of operators.
     pub(crate) fn events_ordered(&self) -> watch::Receiver<u64> {
-        self.shared.events_ordered()
+        self.shared.notes.events_ordered.subscribe()
     }
 }

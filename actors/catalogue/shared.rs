@@ -139,11 +139,6 @@ impl Shared {
         self.notes.events_changed.subscribe()
     }
 
-    /// Ticks after each transaction by which an operator has changed events that are owed.
-    pub(crate) fn events_ordered(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.notes.events_ordered.subscribe()
-    }
-
     pub(crate) fn new(settings: CatalogueSettings, budget: &MemoryBudget) -> Arc<Self> {
         let figures = Figures::default();
         figures.seen.lock().is_uncertain = true;

@@ -146,16 +146,15 @@ fn acknowledge(socket: &TcpStream) {
 
 impl AsyncRead for CallStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => {
-                let read = Pin::new(&mut *socket).poll_read(cx, buffer);
-                if read.is_ready() {
-                    acknowledge(socket);
-                }
-                read
-            }
+        let stream = self.get_mut();
+        let read = match stream {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+        };
+        if read.is_ready() {
+            acknowledge(stream.socket());
         }
+        read
     }
 }
 

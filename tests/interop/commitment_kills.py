@@ -6,7 +6,6 @@ Each request whose response was success must be reported at least once. No repor
 of the report was asked for, and none says failed of one that is there. Exit code 1: one does.
 """
 
-import argparse
 import contextlib
 import json
 import random
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 
 import wire
-from kills import CT, EXPLICIT, KILL_AFTER_S, Process, Sender, dataset, element, free_port, start_node, tidegate
+from kills import CT, EXPLICIT, KILL_AFTER_S, Process, Sender, dataset, element, free_port, parser, start_node, tidegate, under_kills
 from modality import PUSH_MODEL, PUSH_MODEL_INSTANCE, Modality
 
 REQUESTERS = 2
@@ -147,11 +146,7 @@ def wait_until_reported(config: Path) -> None:
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("kills", nargs="?", type=int, default=20)
-    arguments.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    options = arguments.parse_args()
-    rng = random.Random(options.seed)
+    options = parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="kills-") as top:
         directory, port, listener = Path(top), free_port(), Listener()
         config, root = directory / "node.toml", directory / "storage"
@@ -162,22 +157,13 @@ def main() -> int:
         until = threading.Event()
         requesters = [Requester(number, port, until, root) for number in range(REQUESTERS)]
         try:
-            for requester in requesters:
-                requester.start()
-            for number in range(options.kills):
-                time.sleep(rng.uniform(*KILL_AFTER_S))
-                node.kill()
-                node.revive()
-                if (number + 1) % 20 == 0:
-                    print(f"{number + 1} kills, {sum(len(requester.accepted) for requester in requesters)} requests", flush=True)
-            until.set()
-            for requester in requesters:
-                requester.join(120)
+            progress = lambda: f"{sum(len(requester.accepted) for requester in requesters)} requests"
+            under_kills(options, [node], requesters, until, KILL_AFTER_S, [0], progress)
             wait_until_reported(config)
             print(f"seed {options.seed}: {node.kills} kills")
             wrong = judge(requesters, listener)
         finally:
-            node.kill()
+            node.end()
             listener.close()
     for one in wrong:
         print(one)

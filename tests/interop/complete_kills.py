@@ -7,7 +7,6 @@ which is never killed, has the events. Some studies come over several associatio
 lack a number, some tell how many instances they have. Exit code 1: an announcement is missing, too early, repeated, or wrong.
 """
 
-import argparse
 import bisect
 import contextlib
 import datetime
@@ -257,36 +256,20 @@ def judge(options, killed: list[float], log: str, senders: list[Sender], receive
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("kills", nargs="?", type=int, default=20)
-    arguments.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    options = arguments.parse_args()
-    rng = random.Random(options.seed)
+    options = kills.parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="complete-kills-") as top:
         directory, receiver, port = Path(top), Receiver(), kills.free_port()
         config = configuration(directory, port, receiver)
-        node, killed = kills.Process(lambda: kills.start_node(directory, config)), []
+        node = kills.Process(lambda: kills.start_node(directory, config))
         until = threading.Event()
         senders = [Sender(number, port, until, options.seed) for number in range(SENDERS)]
         try:
-            for sender in senders:
-                sender.start()
-            for number in range(options.kills):
-                time.sleep(rng.uniform(*KILL_AFTER_S))
-                killed.append(time.time())
-                node.kill()
-                time.sleep(rng.choice([0, 0, 0.3, 3]))
-                node.revive()
-                if (number + 1) % 20 == 0:
-                    print(f"{number + 1} kills, {sum(len(sender.studies) for sender in senders)} studies, {len(receiver.events)} events", flush=True)
-            until.set()
-            for sender in senders:
-                sender.join(120)
+            progress = lambda: f"{sum(len(sender.studies) for sender in senders)} studies, {len(receiver.events)} events"
+            kills.under_kills(options, [node], senders, until, KILL_AFTER_S, [0, 0, 0.3, 3], progress)
             await_the_last(senders, receiver)
-            return judge(options, killed, (directory / "node.log").read_text(), senders, receiver)
+            return judge(options, node.killed, (directory / "node.log").read_text(), senders, receiver)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                node.kill()
+            node.end()
 
 
 def await_the_last(senders: list[Sender], receiver: Receiver) -> None:

@@ -64,13 +64,24 @@ class Process:
     """A process that is killed with all its children, and started again."""
 
     def __init__(self, start):
-        self.start, self.kills = start, 0
+        self.start = start
+        # When, by the clock of the system.
+        self.killed: list[float] = []
         self.process = start()
 
     def kill(self) -> None:
+        self.killed.append(time.time())
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.kills += 1
+
+    @property
+    def kills(self) -> int:
+        return len(self.killed)
+
+    def end(self) -> None:
+        """Kills it for good, if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            self.kill()
 
     def revive(self) -> None:
         self.process = self.start()
@@ -182,13 +193,36 @@ def owed(config: Path) -> int:
     return sum(row["waiting"] + row["retrying"] for row in rows)
 
 
-def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(description: str) -> argparse.ArgumentParser:
+    """What every run with kills can be told."""
+    arguments = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("kills", nargs="?", type=int, default=20)
-    arguments.add_argument("--retention", action="store_true")
     arguments.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    options = arguments.parse_args()
+    return arguments
+
+
+def under_kills(options, victims: list[Process], senders: list[threading.Thread], until: threading.Event, after_s: tuple, down_s: list, progress) -> None:
+    """Lets the senders send while one of the victims after the other is killed and started again; then ends the senders."""
     rng = random.Random(options.seed)
+    for sender in senders:
+        sender.start()
+    for number in range(options.kills):
+        time.sleep(rng.uniform(*after_s))
+        victim = rng.choice(victims)
+        victim.kill()
+        time.sleep(rng.choice(down_s))
+        victim.revive()
+        if (number + 1) % 20 == 0:
+            print(f"{number + 1} kills, {progress()}", flush=True)
+    until.set()
+    for sender in senders:
+        sender.join(120)
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--retention", action="store_true")
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="kills-") as top:
         directory = Path(top)
         archives = [Archive(directory / f"archive{number}") for number in range(2)]
@@ -198,24 +232,12 @@ def main() -> int:
         until = threading.Event()
         senders = [Sender(number, port, until) for number in range(SENDERS)]
         try:
-            for sender in senders:
-                sender.start()
-            for number in range(options.kills):
-                time.sleep(rng.uniform(*KILL_AFTER_S))
-                victim = rng.choice([node, node, *archives])
-                victim.kill()
-                time.sleep(rng.choice([0, 0, 0.3]))
-                victim.revive()
-                if (number + 1) % 20 == 0:
-                    print(f"{number + 1} kills, {sum(len(sender.acknowledged) for sender in senders)} acknowledged", flush=True)
-            until.set()
-            for sender in senders:
-                sender.join(120)
+            progress = lambda: f"{sum(len(sender.acknowledged) for sender in senders)} acknowledged"
+            under_kills(options, [node, node, *archives], senders, until, KILL_AFTER_S, [0, 0, 0.3], progress)
             return judge(options, directory, config, node, archives, [uid for sender in senders for uid in sender.acknowledged])
         finally:
             for process in [node, *archives]:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                process.end()
 
 
 def judge(options, directory: Path, config: Path, node: Process, archives: list[Archive], acknowledged: list[str]) -> int:

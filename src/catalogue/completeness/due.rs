@@ -7,7 +7,7 @@ use super::hints::Hints;
 use super::set::ContentSet;
 use super::table::{SERIES, STUDIES, Table};
 use super::{Following, Quiet, Wholeness};
-use crate::events::{EventKind, outbox, outbox::Outbox};
+use crate::events::{EventKind, deliveries, outbox, outbox::Outbox};
 
 /// What a call of [`Catalogue::complete`](crate::Catalogue::complete) has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,13 +129,13 @@ impl Pass<'_, '_> {
         }
         let set = self.end(&STUDIES, due, hints)?;
         self.done.studies += 1;
-        tell_study(self.db, self.outbox, due, (&set, hints), self.now_ms)
+        self.tell_study(due, &set, hints)
     }
 
     fn end_series(&mut self, due: &Due, hints: Hints) -> Result<()> {
         let set = self.end(&SERIES, due, hints)?;
         self.done.series += 1;
-        tell_series(self.db, self.outbox, due, (&set, hints), self.now_ms)
+        self.tell_series(due, &set, hints)
     }
 
     /// Whether somebody is sending of its study, and it is held for that.
@@ -179,6 +179,38 @@ impl Pass<'_, '_> {
         self.done.lacking += u64::from(hints.missing > 0);
         Ok(set)
     }
+
+    fn tell_series(&mut self, due: &Due, set: &ContentSet, hints: Hints) -> Result<()> {
+        let sql = "json_object('study', ?1, 'series', ?2, 'modality', (SELECT modality FROM series WHERE id = ?3), 'instances', ?4,
+            'bytes', ?5, 'digest', ?6, 'completions', (SELECT told FROM series WHERE id = ?3), 'basis', ?7, 'expected', ?8, 'missing', ?9)";
+        let digest = format!("{:032x}", set.digest);
+        let Hints { basis, expected, missing } = hints;
+        let (uid, name) = (&due.uid, basis.name());
+        let values = params![due.study_uid, uid, due.id, set.instances, set.bytes, digest, name, expected, missing];
+        let data = outbox::json(self.db, sql, values)?;
+        self.outbox.emit(EventKind::SeriesComplete, due.study, &due.study_uid, self.now_ms, &data)
+    }
+
+    fn tell_study(&mut self, due: &Due, set: &ContentSet, hints: Hints) -> Result<()> {
+        let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
+            'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
+            'modalities', json((SELECT json_group_array(modality) FROM
+                (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
+            'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
+                JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))),
+            'basis', ?6, 'expected', ?7, 'missing', ?8)";
+        let digest = format!("{:032x}", set.digest);
+        let Hints { basis, expected, missing } = hints;
+        let values = params![due.uid, due.id, set.instances, set.bytes, digest, basis.name(), expected, missing];
+        let data = outbox::json(self.db, sql, values)?;
+        self.outbox.emit(EventKind::StudyComplete, due.study, &due.uid, self.now_ms, &data)?;
+        let sql = "SELECT destination FROM study_destination WHERE study = ?1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let destinations = statement.query_map([due.id], |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;
+        destinations
+            .into_iter()
+            .try_for_each(|destination| deliveries::tell(self.db, self.outbox, destination, due.id, self.now_ms))
+    }
 }
 
 fn due(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Due>> {
@@ -194,50 +226,6 @@ fn due(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<
         })
     })?;
     due.collect()
-}
-
-fn tell_series(
-    db: &Connection,
-    outbox: &mut Outbox<'_>,
-    due: &Due,
-    (set, hints): (&ContentSet, Hints),
-    now_ms: i64,
-) -> Result<()> {
-    let sql = "json_object('study', ?1, 'series', ?2, 'modality', (SELECT modality FROM series WHERE id = ?3), 'instances', ?4,
-        'bytes', ?5, 'digest', ?6, 'completions', (SELECT told FROM series WHERE id = ?3), 'basis', ?7, 'expected', ?8, 'missing', ?9)";
-    let digest = format!("{:032x}", set.digest);
-    let Hints { basis, expected, missing } = hints;
-    let (uid, name) = (&due.uid, basis.name());
-    let values = params![due.study_uid, uid, due.id, set.instances, set.bytes, digest, name, expected, missing];
-    let data = outbox::json(db, sql, values)?;
-    outbox.emit(EventKind::SeriesComplete, due.study, &due.study_uid, now_ms, &data)
-}
-
-fn tell_study(
-    db: &Connection,
-    outbox: &mut Outbox<'_>,
-    due: &Due,
-    (set, hints): (&ContentSet, Hints),
-    now_ms: i64,
-) -> Result<()> {
-    let sql = "json_object('study', ?1, 'series', (SELECT count(*) FROM series WHERE study = ?2), 'instances', ?3, 'bytes', ?4,
-        'digest', ?5, 'completions', (SELECT told FROM study WHERE id = ?2),
-        'modalities', json((SELECT json_group_array(modality) FROM
-            (SELECT DISTINCT modality FROM series WHERE study = ?2 AND modality IS NOT NULL ORDER BY modality))),
-        'sources', json((SELECT json_group_array(calling_ae_title) FROM (SELECT DISTINCT calling_ae_title FROM study_source
-            JOIN source ON source.id = study_source.source WHERE study_source.study = ?2 ORDER BY calling_ae_title))),
-        'basis', ?6, 'expected', ?7, 'missing', ?8)";
-    let digest = format!("{:032x}", set.digest);
-    let Hints { basis, expected, missing } = hints;
-    let values = params![due.uid, due.id, set.instances, set.bytes, digest, basis.name(), expected, missing];
-    let data = outbox::json(db, sql, values)?;
-    outbox.emit(EventKind::StudyComplete, due.study, &due.uid, now_ms, &data)?;
-    let sql = "SELECT destination FROM study_destination WHERE study = ?1";
-    let mut statement = db.prepare_cached(sql)?;
-    let destinations = statement.query_map([due.id], |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;
-    destinations
-        .into_iter()
-        .try_for_each(|destination| crate::events::deliveries::tell(db, outbox, destination, due.id, now_ms))
 }
 
 /// Whether anything of a study is held.

@@ -251,13 +251,18 @@ fn found_or_caveat<T>(
     let found = ask(&mut source)?;
     match &found {
         Some(found) => warn_if_partial(state(found)),
-        None => warn_if_partial(source.node().and_then(|node| node.catalogue().ok()).as_ref()),
+        None => warn_of_node(&source),
     }
     Ok(found)
 }
 
+/// Says on stderr what limits an answer of a node, by the state of its catalogue now.
+pub(super) fn warn_of_node(source: &Source) {
+    warn_if_partial(source.node().and_then(|node| node.catalogue().ok()).as_ref());
+}
+
 /// Says on stderr what limits an answer that was given in this state.
-pub(super) fn warn_if_partial(state: Option<&CatalogueState>) {
+fn warn_if_partial(state: Option<&CatalogueState>) {
     state.and_then(CatalogueState::caveat).iter().for_each(|caveat| output::complain(caveat));
 }
 

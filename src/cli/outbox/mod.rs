@@ -12,11 +12,10 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 use super::catalogue::source::{self, Source};
-use super::catalogue::warn_if_partial;
+use super::catalogue::warn_of_node;
 use super::output::{self, show};
 use super::reach::Reach;
 use super::source::refuse;
-use crate::admin::catalogue::model::CatalogueState;
 use crate::admin::outbox::look;
 use crate::admin::outbox::model::Outbox;
 use crate::admin::outbox::search::{DEFAULT_LIMIT, MAX_LIMIT, OutboxOrder, OutboxSearch};
@@ -144,7 +143,7 @@ impl ChoiceArgs {
 fn list(reach: Reach, json: bool) -> Result<Exit, Exit> {
     let mut source = source::of(reach)?;
     let found = source.ask(|node| node.destinations(), look::destinations)?;
-    warn_if_partial(state_of(&source).as_ref());
+    warn_of_node(&source);
     if found.destinations.is_empty() && !json {
         output::complain("there is no destination: add a table [[destination]] to the configuration");
         return Ok(Exit::Failed);
@@ -155,7 +154,7 @@ fn list(reach: Reach, json: bool) -> Result<Exit, Exit> {
 fn show_deliveries(reach: Reach, search: OutboxSearch, limit: u32, json: bool) -> Result<Exit, Exit> {
     let mut source = source::of(reach)?;
     let found = pages(&mut source, search, limit)?;
-    warn_if_partial(state_of(&source).as_ref());
+    warn_of_node(&source);
     if found.deliveries.is_empty() && !json {
         output::complain("nothing is owed");
         return Ok(Exit::Failed);
@@ -165,11 +164,6 @@ fn show_deliveries(reach: Reach, search: OutboxSearch, limit: u32, json: bool) -
         output::complain(&format!("these are the first {limit}: --limit shows more"));
     }
     Ok(if found.deliveries.is_empty() { Exit::Failed } else { printed })
-}
-
-/// Of the catalogue that the node keeps: what is not in it is owed to nobody.
-fn state_of(source: &Source) -> Option<CatalogueState> {
-    source.node().and_then(|node| node.catalogue().ok())
 }
 
 /// So many deliveries, page by page.

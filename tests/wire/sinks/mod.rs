@@ -248,12 +248,7 @@ fn a_receiver_that_is_gone_is_sent_nothing_until_an_operator_wants_it() {
     assert!(eventually(|| row(&node).is_some_and(|row| row.waiting == 2)));
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(receiver.requests().len(), 1);
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["events", "retry", "--sink", "ris", "--storage"])
-        .arg(node.storage())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    operate(&node, &["retry"]);
     receiver.wait_for(&[("study.complete", "1.2.3"), ("study.complete", "1.2.4")]);
 }
 
