@@ -91,7 +91,7 @@ pub(crate) struct CommitmentActor {
     pub(super) probing: Probing,
     /// By AE title: peers that a call has not reached.
     pub(super) away: HashMap<String, Away>,
-    /// Reports that begin when what is on its way through a writer is in the catalogue, and when that is.
+    /// Second looks before reports, when what is on its way through a writer is in the catalogue, and when that is.
     pub(super) held: VecDeque<(Instant, Task)>,
     /// Requests that wait for a destination, each with an instance that it has yet to get; when they are looked at next, from which on, and how many.
     pub(super) awaited: BTreeMap<i64, (PackedUid, String)>,

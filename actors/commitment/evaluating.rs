@@ -17,8 +17,8 @@ use crate::catalogue::state::{CatalogueRequest, Condition};
 use crate::committed::{clock_ms, ms_ahead};
 use crate::node::settings::Verify;
 
-/// An outcome that was concluded so lately is of this moment.
-const FRESH: Duration = Duration::from_millis(250);
+/// An outcome that was concluded so lately is of this moment, once.
+const FRESH: Duration = Duration::from_millis(100);
 /// What was acknowledged is in the catalogue after so long: its transactions take 100 ms of news.
 const ENTERED_WITHIN: Duration = Duration::from_millis(150);
 /// An instance may be on its way through a writer for so long, even if nothing waits there.
@@ -52,21 +52,15 @@ impl CommitmentActor {
 
     /// A report begins: its outcome is looked at again, unless that has just been done.
     pub(super) fn begin(&mut self, id: i64, reply: oneshot::Sender<Result<Begun, String>>) {
-        let fresh = self.concluded.get(&id).filter(|(at, _)| at.elapsed() < FRESH);
-        if let Some((_, summary)) = fresh {
-            self.note_summary(id, summary.clone());
+        let concluded = self.concluded.remove(&id);
+        if let Some((_, summary)) = concluded.filter(|(at, _)| at.elapsed() < FRESH) {
+            self.note_summary(id, summary);
             let begun = self.begun(id);
             let _ = reply.send(begun);
             return;
         }
         let terms = self.terms();
-        let task = Task::last(id, terms, Some(reply));
-        // An instance that was just acknowledged may be on its way into the catalogue.
-        if self.catalogue.state().waiting > 0 || self.mailbox.depth() > 0 {
-            self.held.push_back((Instant::now() + ENTERED_WITHIN, task));
-        } else {
-            self.tasks.push(task);
-        }
+        self.tasks.push(Task::last(id, terms, Some(reply)));
     }
 
     fn begun(&mut self, id: i64) -> Result<Begun, String> {
@@ -152,7 +146,7 @@ impl CommitmentActor {
 
     /// All references were looked at.
     fn conclude(&mut self, task: Task) {
-        let Task { id, evaluation, begins, .. } = task;
+        let Task { id, evaluation, begins, is_second_look, .. } = task;
         let Some(reply) = begins else {
             if evaluation.doubtful > 0
                 && let Some(wait) = self.grace(id, evaluation.doubtful)
@@ -166,6 +160,14 @@ impl CommitmentActor {
             }
             return;
         };
+        // What was just acknowledged may be on its way into the catalogue.
+        let are_under_way = self.catalogue.state().waiting > 0 || self.mailbox.depth() > 0;
+        if evaluation.doubtful > 0 && are_under_way && !is_second_look {
+            let terms = self.terms();
+            let again = Task { is_second_look: true, ..Task::last(id, terms, Some(reply)) };
+            self.held.push_back((Instant::now() + ENTERED_WITHIN, again));
+            return;
+        }
         if evaluation.doubtful > 0 && !self.is_catalogue_current() {
             let known =
                 self.record.attempt(|requests| requests.request(id)).flatten().map_or(0, |request| request.refused);

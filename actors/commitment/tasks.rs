@@ -18,6 +18,8 @@ pub(super) struct Task {
     /// The sender of a report that waits for the outcome; `None`: it is the first evaluation.
     pub(super) begins: Option<oneshot::Sender<Result<Begun, String>>>,
     pub(super) has_begun: bool,
+    /// What was not there is looked for once more.
+    pub(super) is_second_look: bool,
 }
 
 impl Task {
@@ -29,7 +31,7 @@ impl Task {
     }
 
     pub(super) fn first(id: i64, terms: Terms) -> Self {
-        Self { id, evaluation: Evaluation::new(terms), begins: None, has_begun: false }
+        Self { id, evaluation: Evaluation::new(terms), begins: None, has_begun: false, is_second_look: false }
     }
 }
 

@@ -72,7 +72,7 @@ impl Requests {
     pub fn record_outcomes(&mut self, id: i64, outcomes: &[(u32, Outcome)]) -> Result<(), Error> {
         // Before each report, most are as they were.
         let sql = "UPDATE reference SET outcome = ?3 WHERE request = ?1 AND position = ?2 AND outcome IS NOT ?3";
-        self.file.transact(|db| {
+        self.file.transact_unsynced(|db| {
             if pending(db, id)?.is_none() {
                 return Ok(());
             }
@@ -94,7 +94,7 @@ impl Requests {
         let retry_for = self.retry_for;
         let sql = "UPDATE request SET next_ms = ?2, tried_ms = ?3, counted_ms = ?4, last_comment = ?5 WHERE id = ?1";
         let next_ms = until_ms.min(now_ms.saturating_add(ms(LONGEST_WAIT)));
-        self.file.transact(|db| {
+        self.file.transact_unsynced(|db| {
             let Some((request, counted_ms)) = pending(db, id)? else { return Ok(false) };
             let tried_ms = tried_ms(request.tried_ms, counted_ms, now_ms);
             let may_wait = request.state == State::Received && !has_passed(retry_for, tried_ms);
@@ -111,7 +111,7 @@ impl Requests {
     /// Those of a transaction.
     pub fn retry_wait(&mut self, id: i64, now_ms: i64) -> Result<(), Error> {
         let sql = "UPDATE request SET next_ms = ?2 WHERE id = ?1 AND state = 0 AND next_ms > ?2";
-        self.file.transact(|db| db.prepare_cached(sql)?.execute((id, now_ms))).map(drop)
+        self.file.transact_unsynced(|db| db.prepare_cached(sql)?.execute((id, now_ms))).map(drop)
     }
 
     /// The evaluation has come to its end. A reference without an outcome fails with [`FailureReason::ProcessingFailure`]. One that is
@@ -126,7 +126,7 @@ impl Requests {
         let outcomes = "SELECT outcome FROM reference WHERE request = ?1";
         let note = "UPDATE request SET committed = ?2, refused = ?3, evaluated_ms = ?4 WHERE id = ?1";
         let begin = "UPDATE request SET state = 1, next_ms = ?2, last_comment = '', tried_ms = 0, counted_ms = ?2 WHERE id = ?1 AND state = 0";
-        self.file.transact(|db| {
+        self.file.transact_unsynced(|db| {
             if pending(db, id)?.is_none() {
                 return Ok(None);
             }
@@ -154,7 +154,7 @@ impl Requests {
     /// Those of a transaction.
     pub fn defer(&mut self, id: i64, until_ms: i64) -> Result<(), Error> {
         let sql = "UPDATE request SET next_ms = ?2 WHERE id = ?1 AND state = 1 AND next_ms < ?2";
-        self.file.transact(|db| db.prepare_cached(sql)?.execute((id, until_ms))).map(drop)
+        self.file.transact_unsynced(|db| db.prepare_cached(sql)?.execute((id, until_ms))).map(drop)
     }
 
     /// Notes an attempt to report a request that is [`State::Evaluated`].
@@ -163,7 +163,7 @@ impl Requests {
     /// Those of a transaction.
     pub fn record_attempt(&mut self, id: i64, attempt: Attempt<'_>, now_ms: i64) -> Result<Stands, Error> {
         let retry_for = self.retry_for;
-        let noted = self.file.transact(|db| {
+        let noted = self.file.transact_unsynced(|db| {
             let Some((request, counted_ms)) = pending(db, id)? else { return Ok(None) };
             if request.state != State::Evaluated {
                 return Ok(None);
@@ -221,7 +221,7 @@ impl Requests {
         let counted = "SELECT counted_ms FROM request WHERE id = ?1";
         let sql = "UPDATE request SET state = ?2, next_ms = ?3, attempts = ?4, last_status = NULL, last_comment = ?5, tried_ms = ?6,
             counted_ms = ?7, ended_ms = ?8 WHERE id = ?1";
-        let given_up = self.file.transact(|db| {
+        let given_up = self.file.transact_unsynced(|db| {
             let mut statement = db.prepare_cached(of_peer)?;
             let waiting = statement.query_map((&leader.asked.peer.calling, at_ms, leader.id), rows::request)?;
             let waiting: Vec<Request> = waiting.collect::<rusqlite::Result<_>>()?;
@@ -255,7 +255,7 @@ impl Requests {
         let sql = "UPDATE request SET next_ms = ?3 WHERE state < 2 AND state = 1 AND calling = ?1 AND address = ifnull(?2, address)
             AND next_ms > ?3";
         let row = (calling, address, now_ms);
-        self.file.transact(|db| db.prepare_cached(sql)?.execute(row)).map(|hastened| hastened as u64)
+        self.file.transact_unsynced(|db| db.prepare_cached(sql)?.execute(row)).map(|hastened| hastened as u64)
     }
 
     /// An operator wants a request to be evaluated and reported again, or now. Until the next attempt, it says why the last one failed.

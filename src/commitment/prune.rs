@@ -30,7 +30,7 @@ impl Requests {
         if self.ask(|db| oldest(db, ended_before_ms, kept))?.is_none() {
             return Ok(false);
         }
-        let (has_more, kept) = self.file.transact(|db| {
+        let (has_more, kept) = self.file.transact_unsynced(|db| {
             let (mut left, mut kept) = (STEP, kept);
             while left > 0 {
                 let Some((id, instances)) = oldest(db, ended_before_ms, kept)? else { return Ok((false, kept)) };

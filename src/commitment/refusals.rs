@@ -28,7 +28,7 @@ pub struct Sent {
 }
 
 impl Requests {
-    /// Notes how instances were sent, in this order.
+    /// Notes how instances were sent, in this order; durable, since a request may come after the next start.
     ///
     /// # Errors
     /// Those of a transaction.
@@ -99,7 +99,7 @@ impl Requests {
             return Ok(false);
         }
         let removed = excess.min(STEP.into());
-        self.file.transact(|db| db.prepare_cached(forget)?.execute([removed]))?;
+        self.file.transact_unsynced(|db| db.prepare_cached(forget)?.execute([removed]))?;
         Ok(excess > removed)
     }
 }

@@ -32,9 +32,10 @@ const PROBE: &str = "UPDATE sqlite_sequence SET seq = seq WHERE name = 'request'
 /// References of all pending requests: half a gigabyte of disk.
 pub const MAX_PENDING_REFERENCES: u64 = 10_000_000;
 
-/// The record, open for its one writer. Each call is one transaction, durable when it returns, and none after an error. A call blocks for at most
-/// [`BUSY_TIMEOUT`](tidegate_database::BUSY_TIMEOUT) on locks, and otherwise as long as the disk takes. All memory that is kept between calls is the
-/// page cache, of 2 MiB.
+/// The record, open for its one writer. Each call is one transaction, and none after an error. What is accepted, refused and ordered by an operator is
+/// durable when the call returns, with all before it. The rest outlives the process, and a power cut may undo it: it is evaluated and reported again.
+/// A call blocks for at most [`BUSY_TIMEOUT`](tidegate_database::BUSY_TIMEOUT) on locks, and otherwise as long as the disk takes. All memory that is
+/// kept between calls is the page cache, of 2 MiB.
 #[derive(Debug)]
 pub struct Requests {
     pub(crate) file: Writer,
@@ -175,7 +176,7 @@ impl Requests {
         let are_late = "SELECT EXISTS (SELECT 1 FROM request WHERE state < 2 AND next_ms > ?1)";
         let bring_back = "UPDATE request SET next_ms = ?1 WHERE state < 2 AND next_ms > ?1";
         if self.ask(|db| db.prepare_cached(are_late)?.query_row([latest_ms], |row| row.get(0)))? {
-            self.file.transact(|db| db.execute(bring_back, [latest_ms]))?;
+            self.file.transact_unsynced(|db| db.execute(bring_back, [latest_ms]))?;
         }
         let sql = requests!(
             "(SELECT id AS due, min(next_ms) AS due_ms FROM request INDEXED BY request_pending

@@ -15,6 +15,8 @@ pub struct Writer {
     design: &'static Design,
     path: PathBuf,
     connection: Connection,
+    /// Whether the next transaction is synced when it is committed.
+    syncs: bool,
     identity: Identity,
     /// Dropped last: the file is closed when another may open it.
     lock: Lock,
@@ -35,7 +37,7 @@ impl Writer {
         let lock = Lock::take(design, path)?;
         let connection = design.open_to_write(path)?;
         let identity = Identity::of(design, path)?;
-        Ok(Self { design, path: path.to_owned(), connection, identity, lock })
+        Ok(Self { design, path: path.to_owned(), connection, syncs: true, identity, lock })
     }
 
     /// The file.
@@ -96,13 +98,32 @@ impl Writer {
         }
     }
 
-    /// Runs `work` as one transaction: durable when this returns, and none after an error.
+    /// Runs `work` as one transaction: durable when this returns, and none after an error. So is what was done before it.
     ///
     /// # Errors
     /// [`Error::Vanished`] before anything is written; any of SQLite.
     pub fn transact<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.run(true, work)
+    }
+
+    /// Runs `work` as one transaction that waits for no disk: it outlives the process, and a power cut may undo it with all that came after it. For what
+    /// is found out again.
+    ///
+    /// # Errors
+    /// Those of [`transact`](Self::transact).
+    pub fn transact_unsynced<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.run(false, work)
+    }
+
+    fn run<T>(&mut self, syncs: bool, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         self.is_in_place()?;
-        let run = || {
+        let mut run = || {
+            if syncs != self.syncs {
+                // The log is synced at each commit, or before it is copied into the file (sqlite.org/pragma.html#pragma_synchronous).
+                let level = if syncs { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+                self.connection.execute_batch(level)?;
+                self.syncs = syncs;
+            }
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = work(&transaction)?;
             transaction.commit()?;

@@ -3,7 +3,8 @@
     TIDEGATE_BIN=target/debug/tidegate python tests/interop/commitment_kills.py [KILLS]
 
 Each request whose response was success must be reported at least once. No report says committed of an instance that was deleted before the association
-of the report was asked for, and none says failed of one that is there. Exit code 1: one does.
+of the report was asked for (less the 100 ms for which an outcome is taken to be of the moment, and what a loaded machine adds to them), and none says
+failed of one that is there. Exit code 1: one does.
 """
 
 import contextlib
@@ -25,6 +26,8 @@ INSTANCES_OF_A_REQUEST = 4
 # Of the requests, those that name an instance which was never sent, and those of which an instance is deleted.
 UNKNOWN, DELETED = 0.1, 0.3
 REPORTED_LIMIT_S = 300
+# An outcome is of this moment for 100 ms from when the last file was looked at, and the machine runs other tests.
+MOMENT_S = 0.4
 
 
 class Listener(Modality):
@@ -121,7 +124,11 @@ def judge(requesters: list[Requester], listener: Listener) -> list[str]:
     wrong = [f"{uid} is not reported" for uid in accepted if uid not in reported]
     for began, report in listener.came_at:
         committed = {uid for _, uid in report.committed}
-        wrong += [f"{report.transaction} says committed of {uid}, deleted before" for uid in committed if uid in deleted and deleted[uid][1] < began]
+        wrong += [
+            f"{report.transaction} says committed of {uid}, deleted before"
+            for uid in committed
+            if uid in deleted and deleted[uid][1] < began - MOMENT_S
+        ]
         wrong += [f"{report.transaction} says committed of {uid}, never sent" for uid in committed & never_sent]
         wrong += [
             f"{report.transaction} says {reason:04X} of {uid}, which was there"
