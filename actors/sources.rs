@@ -43,8 +43,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const MAX_SILENT: usize = 1000;
 
 /// The questions and answers between the catalogue and the child.
-#[derive(Default)]
 pub(crate) struct Sources {
+    since_ms: i64,
     known: Mutex<Known>,
     asked: Notify,
     answered: Notify,
@@ -61,6 +61,15 @@ struct Known {
 }
 
 impl Sources {
+    pub(crate) fn new() -> Self {
+        Self { since_ms: clock_ms(), known: Mutex::default(), asked: Notify::new(), answered: Notify::new() }
+    }
+
+    /// Questions from before are of a former process. Later ones are answered here or are over at their deadline, whatever settings change meanwhile.
+    pub(crate) fn since_ms(&self) -> i64 {
+        self.since_ms
+    }
+
     /// Whether a question may be put to the source with this AE title, beside so `many` that are being put.
     pub(crate) fn may_ask(&self, live: &LiveSettings, ae_title: &str, many: usize) -> bool {
         if !live.events.asks_sources || live.commitment.peer(ae_title).is_none() {

@@ -106,7 +106,7 @@ impl Completeness {
         let (events, opening) = (self.live.get().events.clone(), keeper.openings());
         let followed = keeper.attempt(|file, _| {
             file.follow(events.following.clone())?;
-            file.release_all(clock_ms())
+            file.release_all(clock_ms(), self.sources.since_ms())
         });
         if followed.is_some() && keeper.openings() == opening {
             (self.followed, self.opening) = (Some(events), opening);
@@ -119,7 +119,7 @@ impl Completeness {
             let ended = self.senders.take_ended();
             let released = keeper.attempt(|file, _| match &ended {
                 Ended::Studies(uids) => file.release(uids, clock_ms()),
-                Ended::Many => file.release_all(clock_ms()),
+                Ended::Many => file.release_all(clock_ms(), self.sources.since_ms()),
             });
             if released.is_none() {
                 self.opening = 0; // all are released when the file works again

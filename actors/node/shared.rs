@@ -116,7 +116,7 @@ impl Shared {
             catalogue,
             commitment,
             senders: Arc::default(),
-            sources: Arc::default(),
+            sources: Arc::new(Sources::new()),
             event_sinks: sinks::Shared::new(live.clone()),
             delivery: delivery::Shared::new(live.clone()),
             live,

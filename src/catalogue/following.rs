@@ -76,12 +76,13 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Nobody is sending of any study: what was held is due. After a start, and if it is not known who has ended.
+    /// Nobody is sending of any study: what was held is due. After a start, and if it is not known who has ended. Questions from before `since_ms`, when this
+    /// process began to ask, are asked again.
     ///
     /// # Errors
     /// Those of a transaction.
-    pub fn release_all(&mut self, now_ms: i64) -> Result<(), Error> {
-        self.transact(|batch| due::release_all(batch.db(), batch.following, now_ms)).map(drop)
+    pub fn release_all(&mut self, now_ms: i64, since_ms: i64) -> Result<(), Error> {
+        self.transact(|batch| due::release_all(batch.db(), batch.following, now_ms, since_ms)).map(drop)
     }
 
     /// Changes events that are owed to the sink of that name, a bounded part of them: those from behind `after`, only dead ones or only one. How many,

@@ -60,8 +60,8 @@ pub(crate) fn answer(db: &Connection, answer: &Answer, now_ms: i64) -> Result<()
     db.prepare_cached(sql)?.execute((study_uid, asked_ms, instances.unwrap_or(-1), now_ms)).map(drop)
 }
 
-/// The node knows of no question any more: those without an answer are asked again.
-pub(super) fn forget(db: &Connection, now_ms: i64) -> Result<()> {
-    let sql = "UPDATE study SET asked_ms = NULL, due_ms = ?1 WHERE asked_ms IS NOT NULL AND due_ms IS NOT NULL";
-    db.execute(sql, [now_ms]).map(drop)
+/// The node knows of no question from before `since_ms` any more: those without an answer are asked again. The others keep their deadlines.
+pub(super) fn forget(db: &Connection, now_ms: i64, since_ms: i64) -> Result<()> {
+    let sql = "UPDATE study SET asked_ms = NULL, due_ms = ?1 WHERE asked_ms < ?2 AND due_ms IS NOT NULL";
+    db.execute(sql, [now_ms, since_ms]).map(drop)
 }

@@ -243,12 +243,12 @@ pub(crate) fn release(db: &Connection, study_uid: &str, now_ms: i64) -> Result<(
     db.prepare_cached(of_series)?.execute((study_uid, now_ms)).map(drop)
 }
 
-/// The same for all that is held. Sources that have not answered are asked again.
-pub(crate) fn release_all(db: &Connection, following: &Following, now_ms: i64) -> Result<()> {
+/// The same for all that is held. Sources that were asked before `since_ms` and have not answered are asked again.
+pub(crate) fn release_all(db: &Connection, following: &Following, now_ms: i64, since_ms: i64) -> Result<()> {
     limit(db, following, now_ms)?;
     db.execute("UPDATE study SET due_ms = ?1, is_held = 0 WHERE is_held = 1", [now_ms])?;
     db.execute("UPDATE series SET due_ms = ?1, is_held = 0 WHERE is_held = 1", [now_ms])?;
-    asking::forget(db, now_ms)
+    asking::forget(db, now_ms, since_ms)
 }
 
 /// When something is due; `None`: nothing will be.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dicom_ul::pdu::{
     AssociationAC, PDataValueType, Pdu, PresentationContextResult, PresentationContextResultReason, UserVariableItem,
@@ -32,6 +33,8 @@ pub(crate) enum Manner {
     Refuses,
     /// The final status comes instead of matches, with a comment.
     Fails(u16),
+    /// As it should, after so many seconds.
+    Slow(u64),
     /// A match, and then nothing.
     Hangs,
     /// The connection is closed behind a match.
@@ -200,13 +203,17 @@ impl Serving<'_> {
                 None
             }
             Manner::Dies => None,
+            Manner::Slow(seconds) => {
+                std::thread::sleep(Duration::from_secs(seconds));
+                self.answer(command_set, &matches, 0)
+            }
             _ => self.answer(command_set, &matches, 0),
         }
     }
 
     fn answer_images(&mut self, command_set: &[u8], mut matches: Vec<Vec<u8>>) -> Option<()> {
         match self.manner {
-            Manner::Honest | Manner::Terse | Manner::Refuses => {}
+            Manner::Honest | Manner::Terse | Manner::Slow(_) | Manner::Refuses => {}
             Manner::Untidy => {
                 matches = matches.into_iter().rev().flat_map(|one| [one.clone(), one]).collect();
                 matches.insert(1, identifier_of("1.9.9", "1.9.9.9", Some("1.9.9.9.9")));

@@ -124,6 +124,27 @@ fn a_question_survives_a_kill() {
     assert_eq!(node.stop(), Some(0));
 }
 
+/// Each reload would begin the time for the answer anew, and the answer under way would mean nothing.
+#[test]
+fn a_question_survives_reloads() {
+    let receiver = Receiver::started();
+    let source = Finder::new(held("1.2.3", 0..3), Manner::Slow(4));
+    let text = |wait: &str| {
+        let asking = ASKS.replace("20s", wait);
+        format!("{asking}{}{}", source.peer("WIRE"), receiver.table(COMPLETE))
+    };
+    let configured = Configured::start(&text("20s"));
+    store(&configured.node, "1.2.3", 0..3);
+    assert!(eventually(|| source.asked() == 1));
+    for wait in ["21s", "22s"] {
+        configured.reload(&text(wait));
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(receiver.requests().len(), 0);
+    assert_eq!(ended(&receiver, "1.2.3", Instant::now()).0, json!(["asked", 3, 3, 0]));
+    assert_eq!(source.asked(), 1);
+}
+
 #[test]
 fn a_reload_begins_and_ends_asking() {
     let receiver = Receiver::started();

@@ -189,7 +189,7 @@ fn a_study_that_somebody_is_sending_is_held_until_it_is_released() {
     // After a start nobody is sending.
     fixture.complete_beside(40_000_000, &|_| true);
     let mut fixture = fixture.reopen();
-    fixture.catalogue.release_all(40_000_001).unwrap();
+    fixture.catalogue.release_all(40_000_001, 40_000_000).unwrap();
     assert_eq!(fixture.complete(40_000_001).studies, 1);
 }
 

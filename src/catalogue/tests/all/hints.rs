@@ -244,8 +244,24 @@ fn after_a_crash_between_question_and_answer_it_is_asked_again() {
     let catalogue = tidegate_catalogue::Catalogue::open(&path_in(&directory), true).unwrap();
     let mut hinted = Hinted { fixture: Fixture { directory, catalogue }, is_sending: false, may_ask: true };
     hinted.fixture.catalogue.follow(following()).unwrap();
-    hinted.fixture.catalogue.release_all(AT + STUDY + 3_000).unwrap();
+    hinted.fixture.catalogue.release_all(AT + STUDY + 3_000, AT + STUDY + 2_000).unwrap();
     hinted.answer(AT + STUDY, Some(2));
     assert_eq!(hinted.ask(AT + STUDY + 3_000, Some(2)).studies, 1);
+    assert_eq!(hinted.told(), r#""asked","expected":2,"missing":0"#);
+}
+
+#[test]
+fn settings_that_change_between_question_and_answer_begin_no_time_anew() {
+    let mut hinted = Hinted::of(&[1, 2], NOTHING);
+    hinted.may_ask = true;
+    assert_eq!(hinted.complete(AT + STUDY).questions.len(), 1);
+    for after_ms in [10_000, 20_000] {
+        hinted.fixture.catalogue.follow(following()).unwrap();
+        hinted.fixture.catalogue.release_all(AT + STUDY + after_ms, AT).unwrap();
+        assert_eq!(hinted.complete(AT + STUDY + after_ms), Completed::default());
+    }
+    assert_eq!(hinted.fixture.catalogue.next_due_ms().unwrap(), Some(AT + STUDY + 30_000));
+    hinted.answer(AT + STUDY, Some(2));
+    assert_eq!(hinted.complete(AT + STUDY + 20_000).studies, 1);
     assert_eq!(hinted.told(), r#""asked","expected":2,"missing":0"#);
 }
