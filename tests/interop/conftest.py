@@ -8,6 +8,7 @@ from modality import Modality
 from node import Node
 from nodes import starting
 from peers import Orthanc
+from pki import Authority
 from reference import ReferenceReceiver
 
 
@@ -44,6 +45,14 @@ def orthanc(tmp_path: Path, keeping_node: Node, reference: ReferenceReceiver):
     server = Orthanc(tmp_path, modalities)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    """Certificates of the node, and of a peer that it calls at 127.0.0.1."""
+    authority = Authority(tmp_path_factory.mktemp("pki"))
+    authority.sign("peer", "/CN=peer", "DNS:localhost,IP:127.0.0.1")
+    return authority
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Certificates made by openssl, in files."""
 
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -39,6 +40,24 @@ class Authority:
             "tls__key": str(key),
             "tls__client_ca": str(self.certificate),
             **more,
+        }
+
+    def server_context(self, name: str) -> ssl.SSLContext:
+        """For a server with the certificate of that name, which serves only clients with one of this authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.directory / f"{name}.pem", self.directory / f"{name}.key")
+        context.load_verify_locations(self.certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def orthanc_settings(self, name: str) -> dict:
+        """The same for an Orthanc."""
+        return {
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": str(self.directory / f"{name}.pem"),
+            "DicomTlsPrivateKey": str(self.directory / f"{name}.key"),
+            "DicomTlsTrustedCertificates": str(self.certificate),
+            "DicomTlsRemoteCertificateRequired": True,
         }
 
     def revoke(self, name: str, crl: Path) -> None:

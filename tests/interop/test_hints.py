@@ -1,9 +1,12 @@
 """Sources of other makes are asked how many instances they have of a study before it counts as complete."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import peers
 import pydicom
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 from complete_kills import KEY, Receiver
 from ct import CT, EXPLICIT
 from test_delivery import eventually
@@ -32,7 +35,7 @@ def files(directory: Path) -> list[Path]:
     return paths
 
 
-def check(start_node, tmp_path: Path, ae_title: str, port: int, store) -> None:
+def check(start_node, tmp_path: Path, ae_title: str, port: int, store, more: str = "", **settings: str) -> None:
     """The source has all images, and has sent but a part of them: the study waits for the others."""
     receiver, images = Receiver(), files(tmp_path / "images")
     key, configuration = tmp_path / "key", tmp_path / "hints.toml"
@@ -40,10 +43,10 @@ def check(start_node, tmp_path: Path, ae_title: str, port: int, store) -> None:
     key.chmod(0o600)
     configuration.write_text(
         '[completeness]\nstudy_quiet = "2s"\nseries_quiet = "1s"\nwait_for_missing = "60s"\nask_source = true\n'
-        f'[[peer]]\nae_title = "{ae_title}"\naddress = "127.0.0.1:{port}"\n'
+        f'[[peer]]\nae_title = "{ae_title}"\naddress = "127.0.0.1:{port}"\n{more}'
         f'[[sink]]\nname = "ris"\nurl = "http://127.0.0.1:{receiver.server_port}/"\nsecret_file = "{key}"\nevents = ["study.complete"]\n'
     )
-    node = start_node(configuration)
+    node = start_node(configuration, **settings)
     store(images)
 
     def send(paths: list[Path]) -> None:
@@ -58,14 +61,49 @@ def check(start_node, tmp_path: Path, ae_title: str, port: int, store) -> None:
     assert "source does not answer" not in node.log_path.read_text()
 
 
-def test_orthanc_tells_the_number(start_node, tmp_path):
-    port = peers.free_port()
+@contextmanager
+def orthanc(directory: Path, port: int, **more):
+    """What stores images in an Orthanc."""
     settings = {"DicomServerEnabled": True, "DicomPort": port, "DicomCheckCalledAet": False, "DicomAlwaysAllowFind": True}
-    server = peers.Orthanc(tmp_path, {}, **settings)
+    server = peers.Orthanc(directory, {}, **settings, **more)
     try:
-        check(start_node, tmp_path, "ORTHANC", port, lambda images: [server.upload(path) for path in images])
+        yield lambda images: [server.upload(path) for path in images]
     finally:
         server.stop()
+
+
+def test_orthanc_tells_the_number(start_node, tmp_path):
+    port = peers.free_port()
+    with orthanc(tmp_path, port) as store:
+        check(start_node, tmp_path, "ORTHANC", port, store)
+
+
+def test_orthanc_tells_the_number_over_tls(start_node, authority, tmp_path):
+    port = peers.free_port()
+    with orthanc(tmp_path, port, **authority.orthanc_settings("peer")) as store:
+        check(start_node, tmp_path, "ORTHANC", port, store, "tls = true\n", **authority.settings())
+
+
+def test_pynetdicom_tells_the_number_over_tls(start_node, authority, tmp_path):
+    stored, certificates = [], []
+
+    def find(event):
+        certificates.append(event.assoc.dul.socket.socket.getpeercert()["subject"])
+        if event.identifier.StudyInstanceUID == STUDY:
+            found = pydicom.Dataset()
+            found.QueryRetrieveLevel, found.StudyInstanceUID = "STUDY", STUDY
+            found.NumberOfStudyRelatedInstances = len(stored)
+            yield 0xFF00, found
+
+    ae, port = AE("MODALITY"), peers.free_port()
+    ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    context = authority.server_context("peer")
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_FIND, find)], ssl_context=context)
+    try:
+        check(start_node, tmp_path, "MODALITY", port, stored.extend, "tls = true\n", **authority.settings())
+    finally:
+        server.shutdown()
+    assert certificates and set(certificates) == {((("commonName", "localhost"),),)}
 
 
 def test_dcmqrscp_is_asked_for_the_instances(start_node, tmp_path):
