@@ -1,6 +1,7 @@
 """A receiver of another implementation, which shows what a sender really sends."""
 
 import socket
+import ssl
 import threading
 
 from pynetdicom import AE, evt
@@ -12,7 +13,7 @@ class ReferenceReceiver:
 
     ae_title = "REFERENCE"
 
-    def __init__(self):
+    def __init__(self, ssl_context: ssl.SSLContext | None = None):
         ae = AE(ae_title=self.ae_title)
         ae.maximum_associations = 100
         self._lock = threading.Lock()
@@ -23,7 +24,9 @@ class ReferenceReceiver:
             (evt.EVT_C_STORE, self._keep),
         ]
         contexts = [build_context("1.2.840.10008.1.1")]
-        self._server = ae.start_server(("127.0.0.1", 0), block=False, contexts=contexts, evt_handlers=handlers)
+        self._server = ae.start_server(
+            ("127.0.0.1", 0), block=False, contexts=contexts, evt_handlers=handlers, ssl_context=ssl_context
+        )
         self.port = self._server.server_address[1]
 
     def _keep(self, event) -> int:

@@ -11,18 +11,19 @@ import pytest
 import corpus
 import peers
 from checks import check_same
+from reference import ReferenceReceiver
 
 LIMIT_S = 60
 
 
-def gateway(start_node, directory: Path, port: int, called: str, more: str = ""):
+def gateway(start_node, directory: Path, port: int, called: str, more: str = "", **settings: str):
     """A node that delivers everything to one archive."""
     configuration = directory / "gateway.toml"
     configuration.write_text(
         f'[delivery]\nto = ["archive"]\n[[destination]]\nname = "archive"\nkind = "dicom"\naddress = "127.0.0.1:{port}"\n'
         f'called = "{called}"\nattempts = 1\n{more}\n'
     )
-    return start_node(configuration, storage__duplicates="keep-both")
+    return start_node(configuration, storage__duplicates="keep-both", **settings)
 
 
 def send(node, samples) -> None:
@@ -78,6 +79,46 @@ def test_storescp_keeps_what_was_stored(start_node, tmp_path, options):
         archived = lambda: {str(read.SOPInstanceUID) for read in map(pydicom.dcmread, (tmp_path / "archive").glob("*.dcm"))}
         assert eventually(lambda: len(list((tmp_path / "archive").glob("*.dcm"))) >= len(uids))
         assert eventually(lambda: archived() >= uids), f"missing: {uids - archived()}"
+
+
+OVER_TLS = "tls = true\nconnections = 3"
+
+
+@pytest.mark.parametrize("profile", ["+py", "+pz"])
+def test_storescp_has_each_instance_over_tls(start_node, authority, tmp_path, profile):
+    files = [authority.directory / "peer.key", authority.directory / "peer.pem"]
+    options = ["+tls", *map(str, files), "+cf", str(authority.certificate), "--require-peer-cert", profile]
+    with storescp(tmp_path / "archive", *options) as port:
+        node = gateway(start_node, tmp_path, port, "ARCHIVE", "tls = true", **authority.settings())
+        send(node, corpus.of_syntaxes(*corpus.UNCOMPRESSED))
+        uids = owed(node)
+        archived = lambda: {str(read.SOPInstanceUID) for read in map(pydicom.dcmread, (tmp_path / "archive").glob("*.dcm"))}
+        assert eventually(lambda: len(list((tmp_path / "archive").glob("*.dcm"))) >= len(uids))
+        assert eventually(lambda: archived() >= uids), f"missing: {uids - archived()}"
+
+
+def test_each_instance_arrives_as_it_is_stored_over_tls(start_node, authority, tmp_path):
+    archive = ReferenceReceiver(ssl_context=authority.server_context("peer"))
+    try:
+        node = gateway(start_node, tmp_path, archive.port, archive.ae_title, OVER_TLS, **authority.settings())
+        send(node, corpus.samples())
+        assert eventually(lambda: len(archive.received()) >= len(node.received()))
+        check_same(node, archive)
+    finally:
+        archive.stop()
+
+
+def test_orthanc_has_each_instance_over_tls(start_node, authority, tmp_path):
+    port = peers.free_port()
+    settings = {"DicomServerEnabled": True, "DicomPort": port, "DicomCheckCalledAet": False}
+    server = peers.Orthanc(tmp_path, {}, **settings, **authority.orthanc_settings("peer"))
+    try:
+        node = gateway(start_node, tmp_path, port, "ORTHANC", OVER_TLS, **authority.settings())
+        send(node, corpus.of_syntaxes(*corpus.UNCOMPRESSED)[:50])
+        uids = owed(node)
+        assert eventually(lambda: server.get("/statistics")["CountInstances"] >= len(uids))
+    finally:
+        server.stop()
 
 
 def test_an_archive_that_takes_implicit_vr_only_gets_that(start_node, tmp_path):
