@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tidegate_catalogue::{Error, EventNote, EventOutcome, Generation, OwedEvent, Reader, SinkRow};
+use tidegate_catalogue::{Error, EventNote, Generation, OwedEvent, Reader, SinkRow};
 use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -20,7 +20,6 @@ use super::publisher::Publisher;
 use super::shared::{Figures, Shared, SinkPhase};
 use crate::catalogue::deliveries::{Deliveries, NotNoted};
 use crate::committed::{clock_ms, ms_ahead};
-use crate::delivery::backoff::Backoff;
 use crate::fault;
 use crate::node::live::Live;
 use crate::node::phase::Phase;
@@ -28,7 +27,7 @@ use crate::node::settings::{EventSettings, SinkSettings};
 use crate::supervision::liveness::Liveness;
 
 /// Attempts under way at a time, each over a connection of its own.
-const MOST: usize = 4;
+pub(super) const MOST: usize = 4;
 /// Events that are read at a time.
 const PAGE: u32 = 256;
 /// Memory of a page, with texts of each event, of the connections to the sink, and of the connection to the catalogue.
@@ -45,10 +44,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const END_GRACE: Duration = Duration::from_secs(3);
 /// Nothing waits longer for its next attempt: a receiver may ask for an hour.
 const LONGEST_WAIT: Duration = Duration::from_secs(3700);
-/// After so many failed attempts without one that it has taken, it is the sink that fails.
-const FAILING: u32 = 3;
-/// Waits after failures.
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
 
 /// What the child uses of the node.
 pub(crate) struct Env {
@@ -62,38 +57,38 @@ pub(crate) struct Env {
 }
 
 /// An event, and the catalogue that it was read from.
-type Read = (Generation, OwedEvent);
+pub(super) type Read = (Generation, OwedEvent);
 /// A publisher, and the settings that it is of.
-type OfSettings = (Publisher, Arc<EventSettings>);
+pub(super) type OfSettings = (Publisher, Arc<EventSettings>);
 type Attempt = LocalBoxFuture<'static, (OfSettings, Read, Result<(), PublishError>)>;
 type Noting = LocalBoxFuture<'static, (Vec<EventNote>, Result<(), NotNoted>)>;
 
 /// The child.
 pub(crate) struct SinkActor {
-    name: String,
-    events: Arc<EventSettings>,
-    settings: SinkSettings,
+    pub(super) name: String,
+    pub(super) events: Arc<EventSettings>,
+    pub(super) settings: SinkSettings,
     env: Env,
-    figures: Arc<Figures>,
+    pub(super) figures: Arc<Figures>,
     reader: Option<(Reader, MemoryLease)>,
-    row: Option<(SinkRow, Generation)>,
+    pub(super) row: Option<(SinkRow, Generation)>,
     /// Events of the last page that were not begun.
-    page: Vec<OwedEvent>,
+    pub(super) page: Vec<OwedEvent>,
     attempts: FuturesUnordered<Attempt>,
     noting: FuturesUnordered<Noting>,
-    idle: Vec<Publisher>,
-    notes: Vec<EventNote>,
+    pub(super) idle: Vec<Publisher>,
+    pub(super) notes: Vec<EventNote>,
     /// Events under way, or whose outcome is not durable yet.
     begun: HashSet<(Generation, i64)>,
     /// Ticks when an operator has changed what is owed.
     ordered: watch::Receiver<u64>,
     /// Failures of the sink as a whole in a row, and when it is asked again.
-    down: Option<(u32, Instant)>,
+    pub(super) down: Option<(u32, Instant)>,
     /// Attempts in a row after which it has taken nothing.
-    failed_in_row: u32,
+    pub(super) failed_in_row: u32,
     /// Whether the log says last that it takes none.
-    is_told_down: bool,
-    has_changed: bool,
+    pub(super) is_told_down: bool,
+    pub(super) has_changed: bool,
     is_unreadable: bool,
     looked_at: Option<Instant>,
     worked_at: Instant,
@@ -303,81 +298,6 @@ impl SinkActor {
         }
     }
 
-    fn attempted(&mut self, (of, (generation, owed), published): (OfSettings, Read, Result<(), PublishError>)) {
-        let (publisher, settings) = of;
-        // One of former settings is used no more.
-        if self.idle.len() < MOST && Arc::ptr_eq(&settings, &self.events) {
-            self.idle.push(publisher);
-        }
-        let (at_ms, now) = (clock_ms(), Instant::now());
-        let age = Duration::from_millis(u64::try_from(at_ms.saturating_sub(owed.owed_ms)).unwrap_or(0));
-        let outcome = match published {
-            Ok(()) => {
-                (self.down, self.failed_in_row) = (None, 0);
-                if std::mem::take(&mut self.is_told_down) {
-                    tracing::info!(sink = self.name, "sink takes events again");
-                }
-                self.figures.published.increment();
-                self.figures.seen.lock().last_success = Some(SystemTime::now());
-                EventOutcome::Published
-            }
-            Err(error) => self.failed(error, &owed, (at_ms, age), now),
-        };
-        let (sink, event) = (owed.sink, owed.event);
-        self.notes.push(EventNote { generation, sink, event, outcome, at_ms });
-    }
-
-    fn failed(
-        &mut self,
-        error: PublishError,
-        owed: &OwedEvent,
-        (at_ms, age): (i64, Duration),
-        now: Instant,
-    ) -> EventOutcome {
-        let (why, after, is_down) = match error {
-            PublishError::Retry { why, after, is_down } => (why, after, is_down),
-            PublishError::Gone { why } => {
-                self.page.clear();
-                tracing::warn!(sink = self.name, "sink wants no events any more");
-                self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
-                return EventOutcome::Gone { why };
-            }
-            PublishError::Refused { why } => {
-                self.figures.dead.increment();
-                return EventOutcome::Dead { why };
-            }
-        };
-        self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
-        let failures = match self.down {
-            _ if !is_down => owed.attempts + 1,
-            // Those that were under way together have failed together.
-            Some((failures, at)) if at > now => failures,
-            before => before.map_or(1, |(failures, _)| failures + 1),
-        };
-        let asked_for = after.unwrap_or_default();
-        self.failed_in_row = self.failed_in_row.saturating_add(1);
-        // One event that is refused is no trouble of the sink; a key that is wrong is.
-        if !self.is_told_down && (is_down || self.failed_in_row >= FAILING) {
-            tracing::warn!(sink = self.name, why, "sink does not take events; trying again");
-            self.is_told_down = true;
-        }
-        if is_down {
-            self.down = Some((failures, now + BACKOFF.after(failures).max(asked_for)));
-            self.page.clear();
-            self.has_changed = true;
-        } else {
-            self.down = None; // it answers
-        }
-        // One that takes the sink down each time waits longer each time, whatever becomes of others meanwhile.
-        let wait = BACKOFF.after(failures.max(owed.attempts + 1)).max(asked_for);
-        if age >= self.settings.retry_for {
-            self.figures.dead.increment();
-            return EventOutcome::Dead { why };
-        }
-        self.figures.retried.increment();
-        EventOutcome::Retry { due_ms: ms_ahead(at_ms, wait), why }
-    }
-
     /// Has outcomes noted: one call at a time, with all that have come meanwhile.
     fn note(&mut self) {
         if self.notes.is_empty() || !self.noting.is_empty() {
@@ -426,7 +346,7 @@ impl SinkActor {
             SinkPhase::Unavailable
         } else if is_gone {
             SinkPhase::Gone
-        } else if is_closed || self.down.is_some() || self.failed_in_row >= FAILING {
+        } else if is_closed || self.down.is_some() || self.is_failing() {
             SinkPhase::Down
         } else if self.attempts.is_empty() {
             SinkPhase::Idle

@@ -2,7 +2,8 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`actor`] | the child: pages of the events that are due, attempts, outcomes |
+//! | [`actor`] | the child: pages of the events that are due, attempts |
+//! | [`settling`] | the outcome of each attempt |
 //! | [`event`] | an event as it is published, and how an attempt may fail |
 //! | [`publisher`] | the kinds of sinks, a file each |
 //! | [`amqp`] | a broker over AMQP 0-9-1 |
@@ -21,6 +22,7 @@ pub(crate) mod event;
 mod http;
 mod nats;
 mod publisher;
+mod settling;
 pub(crate) mod shared;
 mod signature;
 mod webhook;

@@ -81,12 +81,12 @@ pub(crate) fn change(
             }
             (EventChange::Retry, true) => {
                 // An operator wants it sent behind what is waiting now only if that is later: it is the order of the study again.
-                let sql = "UPDATE owed_event SET state = 0, attempts = 0, owed_ms = ?3, due_ms = iif(study IS NULL, 0, NULL) WHERE sink = ?1 AND event = ?2";
-                db.prepare_cached(sql)?.execute((sink, event, now_ms))?;
+                let sql = "UPDATE owed_event SET state = 0, attempts = 0, due_ms = iif(study IS NULL, 0, NULL) WHERE sink = ?1 AND event = ?2";
+                db.prepare_cached(sql)?.execute((sink, event))?;
                 (1, -1)
             }
             (EventChange::Retry, false) => {
-                let sql = "UPDATE owed_event SET due_ms = min(due_ms, 0) WHERE sink = ?1 AND event = ?2";
+                let sql = "UPDATE owed_event SET attempts = 0, due_ms = min(due_ms, 0) WHERE sink = ?1 AND event = ?2";
                 db.prepare_cached(sql)?.execute((sink, event))?;
                 (0, 0)
             }

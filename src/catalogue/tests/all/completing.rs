@@ -293,10 +293,12 @@ fn events_of_a_study_are_sent_in_their_order_and_one_that_fails_delays_no_other_
     assert_eq!(subjects(&fixture, 0).len(), 2, "the next one of a study does not wait for what is dead");
     let rows = fixture.reader().owed_events(Some("ris"), true, 0, 10).unwrap();
     assert_eq!((rows.len(), rows[0].why.as_deref(), rows[0].event.attempts), (1, Some("400"), 2));
-    // An operator wants it again: it comes first, and the later one waits.
+    // An operator wants it again: it comes first, and the later one waits. Since when they are owed stays with them.
     assert_eq!(fixture.catalogue.change_events("ris", EventChange::Retry, (true, None), 0).unwrap(), (1, None));
     assert!(subjects(&fixture, 0).contains(&(one.clone(), SeriesComplete)));
     assert!(!subjects(&fixture, 0).contains(&(one, StudyComplete)));
+    assert!(row(&fixture).asked_ms.is_some_and(|asked_ms| asked_ms > 10_000_000));
+    assert!(fixture.due(0).iter().all(|event| (event.owed_ms, event.attempts) == (10_000_000, 0)));
     let first = fixture.due(0)[0].clone();
     fixture.note_event(&first, EventOutcome::Gone { why: "410".to_owned() });
     assert!(row(&fixture).gone_ms.is_some() && row(&fixture).waiting == 3);
