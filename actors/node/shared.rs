@@ -280,6 +280,7 @@ impl Shared {
             catalogue: catalogue.settings.path.clone(),
             deliveries: Deliveries::new(catalogue, self.budget.clone()),
             budget: self.budget.clone(),
+            gauges: self.gauges.clone(),
             phase: self.phase.subscribe(),
         })
     }

@@ -21,6 +21,7 @@ use super::shared::{Figures, Shared, SinkPhase};
 use crate::catalogue::deliveries::{Deliveries, NotNoted};
 use crate::committed::{clock_ms, ms_ahead};
 use crate::fault;
+use crate::gauges::Gauges;
 use crate::node::live::Live;
 use crate::node::phase::Phase;
 use crate::node::settings::{EventSettings, SinkSettings};
@@ -53,6 +54,7 @@ pub(crate) struct Env {
     pub(crate) catalogue: PathBuf,
     pub(crate) deliveries: Deliveries,
     pub(crate) budget: MemoryBudget,
+    pub(crate) gauges: Arc<Gauges>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -68,7 +70,7 @@ pub(crate) struct SinkActor {
     pub(super) name: String,
     pub(super) events: Arc<EventSettings>,
     pub(super) settings: SinkSettings,
-    env: Env,
+    pub(super) env: Env,
     pub(super) figures: Arc<Figures>,
     reader: Option<(Reader, MemoryLease)>,
     pub(super) row: Option<(SinkRow, Generation)>,

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_catalogue::{EventNote, EventOutcome, OwedEvent};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::actor::{MOST, OfSettings, Read, SinkActor};
 use super::event::PublishError;
 use crate::committed::{clock_ms, ms_ahead};
 use crate::delivery::backoff::Backoff;
+use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
 /// After so many failed attempts without one that it has taken, it is the sink that fails.
 const FAILING: u32 = 3;
@@ -62,7 +63,7 @@ impl SinkActor {
                 self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
                 return EventOutcome::Gone { why };
             }
-            PublishError::Refused { why } => return self.dead(why),
+            PublishError::Refused { why } => return self.dead(owed, why),
         };
         self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
         let failures = match self.down {
@@ -88,14 +89,30 @@ impl SinkActor {
         // One that takes the sink down each time waits longer each time, whatever becomes of others meanwhile.
         let wait = BACKOFF.after(failures.max(owed.attempts + 1)).max(asked_for);
         if age >= self.settings.retry_for {
-            return self.dead(format!("{why}; retry_for is over"));
+            return self.dead(owed, format!("{why}; retry_for is over"));
         }
         self.figures.retried.increment();
         EventOutcome::Retry { due_ms: ms_ahead(at_ms, wait), why }
     }
 
-    fn dead(&mut self, why: String) -> EventOutcome {
+    fn dead(&mut self, owed: &OwedEvent, why: String) -> EventOutcome {
         self.figures.dead.increment();
+        self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));
+        let incidents = &self.env.gauges.incidents;
+        let topic = Topic::Amiss(Class::Refusal);
+        if let Some(unlogged) = incidents.worth_a_line_about(topic, "event_dead", NO_PEER, (&self.name, &why)) {
+            error!(
+                sink = self.name,
+                event = owed.event,
+                kind = owed.kind.name(),
+                subject = owed.subject,
+                cause = why,
+                attempts = owed.attempts + 1,
+                unlogged,
+                remedy = "mend the cause, then `tidegate events retry`",
+                "event not published, and not tried again"
+            );
+        }
         EventOutcome::Dead { why }
     }
 
