@@ -86,13 +86,15 @@ pub(crate) fn owed(reader: &mut Reader, search: &OwedSearch) -> Result<OwedEvent
 pub(crate) fn past(reader: &mut Reader, search: &PastSearch) -> Result<PastEvents, LookError> {
     let (place, kind) = search.wants()?;
     let (generation, last) = (reader.generation()?, reader.last_event()?);
-    let (after, is_behind, is_anew) = match place {
-        None => (0, false, false),
-        Some(Place::Last(count)) => ((last - count).max(0), false, false),
+    let (mut is_anew, mut is_beyond) = (false, false);
+    let (after, is_behind) = match place {
+        None => (0, false),
+        Some(Place::Last(count)) => ((last - count).max(0), false),
         Some(Place::Behind(catalogue, event)) => {
-            // An event that this catalogue has not had is of another one.
-            let is_anew = event > last || catalogue.is_some_and(|named| named != generation.to_string());
-            (if is_anew { 0 } else { event }, true, is_anew)
+            is_anew = catalogue.is_some_and(|named| named != generation.to_string());
+            // A mistake, or a catalogue that was put back from a copy: events that the client lacks may have any number.
+            is_beyond = !is_anew && event > last;
+            (if is_anew || is_beyond { 0 } else { event }, true)
         }
     };
     let limit = limit(search.limit);
@@ -107,6 +109,7 @@ pub(crate) fn past(reader: &mut Reader, search: &PastSearch) -> Result<PastEvent
         last: event_id(generation, read),
         missed,
         is_anew,
+        beyond: is_beyond.then_some(last),
         has_more: count >= u64::from(limit),
         source: None,
     })

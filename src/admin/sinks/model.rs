@@ -94,6 +94,8 @@ pub(crate) struct PastEvents {
     pub(crate) missed: u64,
     /// Whether the event in `after` is of another catalogue, which this one has replaced. The page is of its first events then.
     pub(crate) is_anew: bool,
+    /// The number of the last event, if the one in `after` would be a later one, and there is none. The page is of the first events then.
+    pub(crate) beyond: Option<i64>,
     /// Whether there are more.
     pub(crate) has_more: bool,
     /// The `source` of the events: this node; absent if no node was asked.
@@ -202,10 +204,13 @@ impl From<EventRow> for OwedEventLine {
 impl PastEvents {
     /// What is missing in front of them, for people; `None`: nothing.
     pub(crate) fn gap(&self) -> Option<String> {
-        match (self.is_anew, self.missed) {
-            (true, _) => Some("the catalogue was made anew since: all events of the new one follow".to_owned()),
-            (false, 0) => None,
-            (false, missed) => Some(format!("events are missing that are not kept any more: {missed}")),
+        match (self.is_anew, self.beyond, self.missed) {
+            (true, ..) => Some("the catalogue was made anew since: all events of the new one follow".to_owned()),
+            (false, Some(last), _) => {
+                Some(format!("no such event, the last is {last}: all events that are kept follow"))
+            }
+            (false, None, 0) => None,
+            (false, None, missed) => Some(format!("events are missing that are not kept any more: {missed}")),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::node::{Node, eventually};
 use crate::wire::Wire;
 
 /// A node with an admin surface, on the root of another if there was one.
-fn start(root: Option<&Path>, tables: &str) -> Node {
+pub(super) fn start(root: Option<&Path>, tables: &str) -> Node {
     let directory = tempfile::tempdir().unwrap();
     let configuration = directory.path().join("node.toml");
     fs::write(&configuration, tables).unwrap();
@@ -168,11 +168,17 @@ fn what_is_missing_is_told() {
     let gap = stream.event("gap");
     assert_eq!(gap.data["reason"], "events are missing that are not kept any more: 1");
     assert_eq!(stream.event("study.complete"), study);
-    // Of a catalogue that was lost, and of a number that this one has not had.
-    for after in ["0123456789abcdef-1", "99"] {
+    // Of a catalogue that was lost, and of numbers that this one has not had.
+    let own = format!("{}-3", place.rsplit_once('-').unwrap().0);
+    for (after, reason) in [
+        ("0123456789abcdef-1", "the catalogue was made anew since"),
+        ("0123456789abcdef-99", "the catalogue was made anew since"),
+        ("99", "no such event, the last is 2"),
+        (&*own, "no such event, the last is 2"),
+    ] {
         let mut stream = Stream::open(&node, &format!("?after={after}"), None);
         let gap = stream.event("gap");
-        assert!(gap.data["reason"].as_str().unwrap().starts_with("the catalogue was made anew"), "{gap:?}");
+        assert!(gap.data["reason"].as_str().unwrap().starts_with(reason), "{after}: {gap:?}");
         assert_eq!(stream.event("study.complete"), study);
     }
     let token = bearer(&node);
