@@ -84,6 +84,7 @@ pub use node::settings::{
 pub use node::{Heart, Node, StartError, Stopped};
 pub use refusal::Reason;
 pub use sinks::{CloudEvent, SinkPhase, SinkState, event_id};
+pub use sources::SourceFigures;
 pub use supervision::exit::{Exit, Panic, record_panics};
 pub use supervision::service::Service;
 pub use supervision::spec::Group;

@@ -4,7 +4,7 @@
 //! The catalogue has the questions as rows, with a bound for the wait, and puts them here. Nothing is lost with this child: a study without an answer goes by
 //! what is known without one. A source that does not answer is not asked for [`SILENCE`], so it delays few studies.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +58,19 @@ struct Known {
     under_way: usize,
     /// Since when a source has not answered, by its AE title.
     silent: HashMap<String, Instant>,
+    /// By AE title.
+    figures: BTreeMap<String, SourceFigures>,
+}
+
+/// What came of the questions to a source, since the start of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceFigures {
+    /// Questions that were put to it.
+    pub asked: u64,
+    /// Those that it has answered, also with no such study.
+    pub answered: u64,
+    /// Those that it has not answered, or not in time.
+    pub failed: u64,
 }
 
 impl Sources {
@@ -83,10 +96,24 @@ impl Sources {
 
     /// Puts questions.
     pub(crate) fn ask(&self, questions: Vec<Question>) {
-        if !questions.is_empty() {
-            self.known.lock().questions.extend(questions);
-            self.asked.notify_one();
+        if questions.is_empty() {
+            return;
         }
+        let mut known = self.known.lock();
+        for question in &questions {
+            known.figures_of(&question.ae_title).asked += 1;
+        }
+        known.questions.extend(questions);
+        drop(known);
+        self.asked.notify_one();
+    }
+
+    /// What came of the questions, by the AE titles of the sources in the settings.
+    pub(crate) fn figures(&self, live: &LiveSettings) -> Vec<(String, SourceFigures)> {
+        let known = self.known.lock();
+        let is_there = |ae_title: &str| live.events.asks_sources && live.commitment.peer(ae_title).is_some();
+        let there = known.figures.iter().filter(|(ae_title, _)| is_there(ae_title));
+        there.map(|(ae_title, figures)| (ae_title.clone(), *figures)).collect()
     }
 
     /// Whether [`take_answers`](Self::take_answers) has something.
@@ -116,6 +143,16 @@ impl Sources {
     }
 
     fn answer(&self, question: Question, instances: Option<u32>) {
+        self.known.lock().figures_of(&question.ae_title).answered += 1;
+        self.end(question, instances);
+    }
+
+    fn fail(&self, question: Question) {
+        self.known.lock().figures_of(&question.ae_title).failed += 1;
+        self.end(question, None);
+    }
+
+    fn end(&self, question: Question, instances: Option<u32>) {
         let Question { study_uid, asked_ms, .. } = question;
         let mut known = self.known.lock();
         known.under_way -= 1;
@@ -137,6 +174,12 @@ impl Sources {
     /// Whether it was silent.
     fn note_answer(&self, ae_title: &str) -> bool {
         self.known.lock().silent.remove(ae_title).is_some()
+    }
+}
+
+impl Known {
+    fn figures_of(&mut self, ae_title: &str) -> &mut SourceFigures {
+        self.figures.entry(ae_title.to_owned()).or_default()
     }
 }
 
@@ -201,7 +244,7 @@ async fn inquire(
 ) {
     let mut questions = VecDeque::from(questions);
     let asked = ask(sources, live, budget, ae_title, &mut questions).await;
-    questions.into_iter().for_each(|question| sources.answer(question, None));
+    questions.into_iter().for_each(|question| sources.fail(question));
     match asked {
         Ok(()) => {
             if sources.note_answer(ae_title) {
@@ -242,7 +285,7 @@ async fn ask(
     let mut inquiry = opened.map_err(|error| error.to_string())?;
     while let Some(question) = questions.front() {
         if question.until_ms <= clock_ms() {
-            questions.pop_front().into_iter().for_each(|question| sources.answer(question, None));
+            questions.pop_front().into_iter().for_each(|question| sources.fail(question));
             continue;
         }
         let left = Duration::from_millis(u64::try_from(question.until_ms - clock_ms()).unwrap_or(0));

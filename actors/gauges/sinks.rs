@@ -7,6 +7,7 @@ use super::observer::Observer;
 use crate::catalogue::state::CompletedState;
 use crate::node::phase::Phase;
 use crate::sinks::SinkState;
+use crate::sources::SourceFigures;
 
 impl Observer {
     /// The sinks that the catalogue knows, and what they are owed. None without a catalogue.
@@ -17,6 +18,11 @@ impl Observer {
     /// What the sinks of the configuration are doing.
     pub fn event_sinks(&self) -> Vec<SinkState> {
         self.0.event_sinks.states()
+    }
+
+    /// What came of the questions to sources, by AE title: of those that are asked by the configuration, and have been.
+    pub fn sources(&self) -> Vec<(String, SourceFigures)> {
+        self.0.sources.figures(&self.0.live.get())
     }
 
     /// The `source` of the events of this node.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use tidegate_actors::{Observer, SinkPhase};
+use tidegate_actors::{Observer, SinkPhase, SourceFigures};
 use tidegate_catalogue::SinkRow;
 
 use crate::admin::page::{Page, SECONDS};
@@ -17,6 +17,14 @@ pub(in crate::admin) fn figures(observer: &Observer, page: &mut Page<'_>) -> fmt
     let latest = completed.map(|done| done.latest_ms as f64 / 1000.0);
     let help = "By how much the completion was late that was most, since the start";
     page.gauge_if("completion_latest", help, SECONDS, latest)?;
+    let sources = observer.sources();
+    let mut counters = |name: &str, help: &str, value: &dyn Fn(&SourceFigures) -> u64| {
+        let values = sources.iter().map(|(source, figures)| ([source.as_str()], value(figures)));
+        page.counters(name, help, None, &["source"], values)
+    };
+    counters("source_asked", "Questions to the source how many instances it has of a study", &|source| source.asked)?;
+    counters("source_answered", "Questions that the source has answered", &|source| source.answered)?;
+    counters("source_failed", "Questions that the source has not answered, or not in time", &|source| source.failed)?;
     let rows = observer.event_queues();
     let now_ms = unix_ms(SystemTime::now()).cast_signed();
     let mut gauges = |name: &str, help: &str, unit, value: &dyn Fn(&SinkRow) -> i64| {

@@ -71,17 +71,29 @@ fn numbers_in_datasets_shorten_and_lengthen_the_wait() {
 const ASKS: &str =
     "[completeness]\nstudy_quiet = \"2s\"\nseries_quiet = \"1s\"\nwait_for_missing = \"20s\"\nask_source = true\n";
 
+/// Questions to the source `WIRE` by the metrics: asked, answered, failed.
+fn figures(node: &Node) -> [u64; 3] {
+    let page = crate::http::get(node.admin_address(), "/metrics").body;
+    ["asked", "answered", "failed"].map(|what| {
+        let name = format!("tidegate_source_{what}_total{{source=\"WIRE\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&*name)).unwrap_or("0");
+        value.parse().unwrap()
+    })
+}
+
 #[test]
 fn a_source_is_asked_until_it_has_no_more() {
     for manner in [Manner::Honest, Manner::Terse] {
         let (receiver, source) = (Receiver::started(), Finder::new(held("1.2.3", 0..4), manner));
-        let mut node = start(None, &format!("{ASKS}{}{}", source.peer("WIRE"), receiver.table(COMPLETE)));
+        let mut node = stream::start(None, &format!("{ASKS}{}{}", source.peer("WIRE"), receiver.table(COMPLETE)));
         store(&node, "1.2.3", 0..3);
         assert!(eventually(|| source.asked() >= 2), "it has more, so it is asked again");
         assert_eq!(receiver.requests().len(), 0);
         store(&node, "1.2.3", 3..4);
         let (told, _) = ended(&receiver, "1.2.3", Instant::now());
         assert_eq!(told, json!(["asked", 4, 4, 0]));
+        let asked = source.asked() as u64;
+        assert_eq!(figures(&node), [asked, asked, 0]);
         assert!(source.titles().iter().all(|titles| *titles == ("TIDEGATE".to_owned(), "WIRE".to_owned())));
         assert_eq!(node.stop(), Some(0));
     }
@@ -91,7 +103,7 @@ fn a_source_is_asked_until_it_has_no_more() {
 fn a_source_that_does_not_answer_delays_its_studies_once_and_no_others() {
     for manner in [Manner::Refuses, Manner::Fails(0xA700), Manner::Dies] {
         let (receiver, source) = (Receiver::started(), Finder::new(held("1.2.3", 0..4), manner));
-        let mut node = start(None, &format!("{ASKS}{}{}", source.peer("WIRE"), receiver.table(COMPLETE)));
+        let mut node = stream::start(None, &format!("{ASKS}{}{}", source.peer("WIRE"), receiver.table(COMPLETE)));
         store(&node, "1.2.3", 0..3);
         let (told, took) = ended(&receiver, "1.2.3", Instant::now());
         assert_eq!(told, json!(["quiet", null, 3, 0]), "{manner:?}");
@@ -101,6 +113,7 @@ fn a_source_that_does_not_answer_delays_its_studies_once_and_no_others() {
         store(&node, "1.2.4", 0..3);
         ended(&receiver, "1.2.4", Instant::now());
         assert_eq!(source.asked(), asked, "{manner:?}: not for a minute");
+        assert_eq!(figures(&node), [1, 0, 1], "{manner:?}");
         assert_eq!(node.stop(), Some(0));
     }
 }
