@@ -22,13 +22,14 @@ pub(super) fn delivery(health: Option<&DeliveryHealth>) -> String {
     if *sent > 0 {
         text.push_str(&format!(", {sent} to be committed"));
     }
-    text + &given_up(*dead) + &troubles(not_taking, "tidegate outbox", |one| match one.reason.as_str() {
-        "not_committing" => "does NOT COMMIT".to_owned(),
-        "not_configured" => "is NOT CONFIGURED and keeps what it is owed".to_owned(),
-        "paused" => "is paused".to_owned(),
-        "unavailable" => "CANNOT BE SERVED".to_owned(),
-        reason => format!("is {}", reason.to_uppercase()),
-    })
+    text + &given_up(*dead)
+        + &troubles(not_taking, "tidegate outbox", |one| match one.reason.as_str() {
+            "not_committing" => "does NOT COMMIT".to_owned(),
+            "not_configured" => "is NOT CONFIGURED and keeps what it is owed".to_owned(),
+            "paused" => "is paused".to_owned(),
+            "unavailable" => "CANNOT BE SERVED".to_owned(),
+            reason => format!("is {}", reason.to_uppercase()),
+        })
 }
 
 pub(super) fn events(health: Option<&EventsHealth>) -> String {
@@ -75,11 +76,20 @@ mod tests {
 
     #[test]
     fn what_is_well_is_short_and_what_is_not_configured_is_said_to_be_so() {
-        let well = DeliveryHealth { waiting: 0, retrying: 0, sent: 0, dead: 0, oldest_waiting_ms: None, not_taking: Vec::new(), ..sample::delivery() };
+        let well = DeliveryHealth {
+            waiting: 0,
+            retrying: 0,
+            sent: 0,
+            dead: 0,
+            oldest_waiting_ms: None,
+            not_taking: Vec::new(),
+            ..sample::delivery()
+        };
         assert_eq!(delivery(Some(&well)), "0 waiting");
         assert_eq!(delivery(Some(&DeliveryHealth { destinations: 0, ..well.clone() })), "none configured");
         assert_eq!(delivery(None), "none without a catalogue");
-        let well = EventsHealth { waiting: 0, dead: 0, oldest_waiting_ms: None, not_taking: Vec::new(), ..sample::events() };
+        let well =
+            EventsHealth { waiting: 0, dead: 0, oldest_waiting_ms: None, not_taking: Vec::new(), ..sample::events() };
         assert_eq!(events(Some(&well)), "0 waiting");
         assert_eq!(events(Some(&EventsHealth { sinks: 0, ..well })), "no sink configured");
     }
@@ -87,7 +97,8 @@ mod tests {
     #[test]
     fn of_many_that_take_nothing_a_few_are_named() {
         let one = sample::events().not_taking.remove(0);
-        let many = EventsHealth { not_taking: vec![NotTaking { reason: "down".to_owned(), ..one }; 7], ..sample::events() };
+        let many =
+            EventsHealth { not_taking: vec![NotTaking { reason: "down".to_owned(), ..one }; 7], ..sample::events() };
         let text = events(Some(&many));
         assert_eq!(text.matches("ris is DOWN").count(), NAMED, "{text}");
         assert!(text.ends_with("; and 2 more (tidegate events)"), "{text}");
