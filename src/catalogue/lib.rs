@@ -30,6 +30,7 @@ pub use catalogue::{Again, Catalogue, Gap, News};
 pub use check::Problem;
 pub use completeness::asking::{Answer, Question};
 pub use completeness::due::{Circumstances, Completed};
+pub use completeness::hints::{Basis, Hints};
 pub use completeness::set::ContentSet;
 pub use completeness::{Following, Quiet, Subscription, Wholeness};
 pub use delivery::changes::{Change, ChangeProgress, Choice};
