@@ -336,3 +336,42 @@ fn a_drain_and_a_report_of_commitment_are_events_of_no_study_once_each() {
     let mut stream = Stream::open(&node, "?after=-100&type=commitment.reported", None);
     assert_eq!(stream.event("commitment.reported").data["subject"], "1.2.9");
 }
+
+#[test]
+fn a_question_in_the_first_moments_of_a_new_root_waits_for_the_catalogue() {
+    for _ in 0..3 {
+        let mut node = start(None, QUIET);
+        for arguments in [&["events", "tail", "--no-follow"][..], &["studies", "--json"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+                .args(arguments)
+                .arg("--storage")
+                .arg(node.storage())
+                .output()
+                .unwrap();
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() || !told.contains("refused"), "{arguments:?}: {told}");
+        }
+        assert_eq!(node.stop(), Some(0));
+    }
+}
+
+#[test]
+fn the_last_events_of_a_type_are_those_of_the_type() {
+    let node = start(None, QUIET);
+    wait_for(&file(&node), 0, 0);
+    store(&node, "1.2.3", 0..1);
+    store(&node, "1.2.4", 0..1);
+    let last = |count: &str, kind: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["events", "tail", "--no-follow", "--json", "--last", count, "--type", kind, "--storage"])
+            .arg(node.storage())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().count()
+    };
+    assert!(eventually(|| last("9", "study.complete") == 2));
+    // The last event of all is of the other type.
+    assert_eq!([last("1", "series.complete"), last("1", "study.complete"), last("2", "series.complete")], [1, 1, 2]);
+    assert_eq!(last("0", "series.complete"), 0);
+}
