@@ -11,7 +11,7 @@ use crate::admin::catalogue::model::{
 use crate::admin::outbox::model::{DeliverySums, StudyProgress};
 use crate::cli::look::TITLE_COLUMNS;
 use crate::cli::table::{Table, labelled, wrapped};
-use crate::cli::text::{age, count, cut, safe, size};
+use crate::cli::text::{age, count, cut, safe, second, size};
 
 /// Ranges of missing numbers that are shown; JSON has more.
 const MAX_RANGES: usize = 12;
@@ -421,11 +421,6 @@ fn uid(uid: &str) -> String {
 /// A time to the minute.
 fn minute(rfc3339: &str) -> String {
     rfc3339.get(..16).unwrap_or(rfc3339).replacen('T', " ", 1)
-}
-
-/// A time to the second.
-pub(super) fn second(rfc3339: &str) -> String {
-    rfc3339.get(..19).unwrap_or(rfc3339).replacen('T', " ", 1)
 }
 
 /// A date of DICOM as people write it, if it is one.

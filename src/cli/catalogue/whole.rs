@@ -1,7 +1,7 @@
 //! Whether a study is complete, by what, and what of it seems missing.
 
-use super::text::second;
 use crate::admin::catalogue::model::{Completion, StudyDetail};
+use crate::cli::text::second;
 
 /// Empty of a study that is not followed.
 pub(super) fn state(found: &StudyDetail) -> String {

@@ -15,7 +15,7 @@ use super::support::{Fixture, Model, record};
 
 const STUDY_QUIET: i64 = 60_000;
 
-fn following(kinds: &[EventKind]) -> Following {
+pub(super) fn following(kinds: &[EventKind]) -> Following {
     let sink = |name: &str| Subscription { sink: name.to_owned(), kinds: kinds.to_vec() };
     Following { sinks: vec![sink("ris")], ..Following::default() }
 }
@@ -29,13 +29,13 @@ fn nobody(_: &str) -> bool {
 }
 
 impl Fixture {
-    fn following(following: Following) -> Self {
+    pub(super) fn following(following: Following) -> Self {
         let mut fixture = Self::new();
         fixture.catalogue.follow(following).unwrap();
         fixture
     }
 
-    fn complete(&mut self, now_ms: i64) -> Completed {
+    pub(super) fn complete(&mut self, now_ms: i64) -> Completed {
         self.complete_beside(now_ms, &nobody)
     }
 
@@ -425,32 +425,4 @@ fn a_hundred_thousand_open_studies_cost_a_look_at_an_index() {
     let a_completion = began.elapsed();
     println!("a look {a_look:?}, a transaction with 256 series {a_completion:?}");
     assert!(a_look < Duration::from_millis(1) && a_completion < Duration::from_secs(1), "{a_look:?} {a_completion:?}");
-}
-
-#[test]
-fn the_last_events_of_a_kind_are_found_behind_many_of_others() {
-    let mut fixture = Fixture::following(following(&[InstanceStored]));
-    let records: Vec<_> = (1..=30).map(|number| record(1, 1, number)).collect();
-    for study in 1..=3 {
-        fixture.catalogue.enter(&[record(study, 1, 1)]).unwrap();
-        assert_eq!(fixture.complete(10_000_000 * i64::from(study)).studies, 1);
-    }
-    fixture.catalogue.enter(&records).unwrap();
-    let mut reader = fixture.reader();
-    let last = reader.last_event().unwrap();
-    let after = reader.before_last_events(2, Some(StudyComplete)).unwrap();
-    let page = reader.events(after, Some(StudyComplete), 10).unwrap();
-    let subjects: Vec<_> = page.events.iter().map(|event| event.subject.as_str()).collect();
-    assert_eq!((subjects, page.last, page.has_more), (vec!["1.2.2", "1.2.3"], last, false));
-    assert_eq!(page.looked_at, (last - after).unsigned_abs());
-    // A page that is full ends with its last event, so that the next one continues behind it.
-    let page = reader.events(after, Some(StudyComplete), 1).unwrap();
-    assert_eq!((page.events.len(), page.has_more, page.events[0].event), (1, true, page.last));
-    let next = reader.events(page.last, Some(StudyComplete), 1).unwrap();
-    assert_eq!(next.events[0].subject, "1.2.3");
-    // Of all kinds, and more than there are.
-    assert_eq!(reader.before_last_events(3, None).unwrap(), last - 3);
-    assert_eq!(reader.before_last_events(0, Some(StudyComplete)).unwrap(), last);
-    assert_eq!(reader.before_last_events(9, Some(StudyComplete)).unwrap(), 0);
-    assert_eq!(reader.events(0, Some(StudyComplete), 10).unwrap().events.len(), 3);
 }
