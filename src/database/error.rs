@@ -169,17 +169,6 @@ fn of_version(found: i64, known: i64) -> String {
 }
 
 impl Error {
-    /// Whether there is no file yet, or an empty one: a node that has just been started may be making it.
-    pub fn is_before_the_file(&self) -> bool {
-        match self {
-            Self::Older { found: 0, .. } => true,
-            Self::Io { path, .. } => {
-                path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-            }
-            _ => false,
-        }
-    }
-
     /// What the caller can do.
     pub fn remedy(&self) -> Remedy {
         match self {

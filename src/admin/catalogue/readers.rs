@@ -1,13 +1,11 @@
 //! The readers of a surface. Each is opened for a question and closed after it, on a thread that may block: a node that nobody asks holds
 //! nothing.
 
-use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use tidegate_actors::gauges::audit::{AuditQuery, Operator};
 use tidegate_actors::{CatalogueRequest, Observer};
-use tidegate_catalogue::{Error, Reader, Remedy};
+use tidegate_catalogue::{Reader, Remedy};
 
 use super::instance::Instances;
 use super::look;
@@ -15,12 +13,7 @@ use super::model::{CatalogueCondition, CatalogueState, Studies, StudyDetail, Wor
 use super::search::{MAX_AUDITED, StudySearch};
 use super::state::{self, CatalogueWork};
 use crate::admin::look_error::{LookError, ReadError};
-use crate::admin::queries::Queries;
-
-/// Most time to wait for a file that a node is making.
-const MADE_WITHIN: Duration = Duration::from_secs(2);
-/// Between two looks for it.
-const MAKING_INTERVAL: Duration = Duration::from_millis(20);
+use crate::admin::queries::{Queries, opened};
 
 /// The readers of a surface.
 #[derive(Clone, Debug)]
@@ -84,8 +77,9 @@ impl Readers {
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let path = readable(state)?;
-        let is_being_made = state.condition == CatalogueCondition::CatchingUp;
-        let asked = self.queries.run(move || question(&mut open(&path, is_being_made).map_err(LookError::from)?));
+        let is_starting = state.condition == CatalogueCondition::CatchingUp;
+        let open = move || Reader::open(&path);
+        let asked = self.queries.run(move || question(&mut opened(is_starting, open)?));
         let answer = asked.await?;
         if let Err(LookError::File(error)) = &answer
             && matches!(error.remedy(), Remedy::SetAside | Remedy::Reopen)
@@ -94,19 +88,6 @@ impl Readers {
             self.observer.ask_catalogue(CatalogueRequest::Check);
         }
         Ok(answer?)
-    }
-}
-
-/// A reader of the file. A node that is started on a new root makes the file in the first moments, and a question waits for that.
-fn open(path: &Path, is_being_made: bool) -> Result<Reader, Error> {
-    let start = Instant::now();
-    loop {
-        match Reader::open(path) {
-            Err(error) if is_being_made && error.is_before_the_file() && start.elapsed() < MADE_WITHIN => {
-                sleep(MAKING_INTERVAL);
-            }
-            opened => return opened,
-        }
     }
 }
 
