@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::calling_tls;
 use crate::fixed;
 
 /// Time for the answer to a release.
@@ -60,7 +61,7 @@ pub(crate) enum CallError {
     #[error("the peer does not read what it is sent")]
     NotRead,
     /// The connection failed.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", calling_tls::of_loss(.0))]
     Lost(io::Error),
     /// The peer closed the connection.
     #[error("the peer closed the connection before its {0}")]
@@ -125,7 +126,7 @@ impl CallStream {
         let name = name.map_err(|error| CallError::Tls(address.clone(), error.to_string()))?;
         let stream = timeout_at(deadline, TlsConnector::from(config).connect(name, socket)).await;
         let stream = stream.map_err(|_| CallError::Tls(address.clone(), "no handshake in time".to_owned()))?;
-        let stream = stream.map_err(|error| CallError::Tls(address.clone(), error.to_string()))?;
+        let stream = stream.map_err(|error| CallError::Tls(address.clone(), calling_tls::words(&error)))?;
         Ok(Self::Tls(Box::new(stream)))
     }
 

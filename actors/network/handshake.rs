@@ -134,7 +134,7 @@ fn explained(error: &Error) -> (String, &'static str, bool) {
     }
 }
 
-fn alert_words(alert: AlertDescription) -> String {
+pub(super) fn alert_words(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::UnknownCA => "it does not know the issuer of the node's certificate (unknown_ca)".to_owned(),
         AlertDescription::CertificateExpired => {
@@ -173,7 +173,7 @@ fn remedy_of(alert: AlertDescription) -> &'static str {
     }
 }
 
-fn incompatible(what: &PeerIncompatible) -> String {
+pub(super) fn incompatible(what: &PeerIncompatible) -> String {
     let words = match what {
         PeerIncompatible::Tls12NotOffered
         | PeerIncompatible::Tls12NotOfferedOrEnabled

@@ -6,12 +6,13 @@
 //! | [`admission`], [`startup`], [`source`] | the places of connections and associations, their limits, and the sources that share them |
 //! | [`descriptors`] | file descriptors |
 //! | [`overload`] | the rejection of a connection for which there is no room |
-//! | [`calling`] | the other way: an association that this node requests |
+//! | [`calling`], [`calling_tls`] | the other way: an association that this node requests; a failed handshake in words |
 //! | [`transport`], [`handshake`] | the socket, or TLS over it; a failed handshake in words |
 //! | [`certificate`], [`certificate_facts`], [`client_verifier`] | a certificate: its names for the rules, its facts for people, whether it counts |
 
 pub(crate) mod admission;
 pub(crate) mod calling;
+pub(crate) mod calling_tls;
 pub mod certificate;
 mod certificate_facts;
 mod certificate_path;

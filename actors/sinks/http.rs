@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::network::calling::CallStream;
+use crate::network::calling_tls::of_loss;
 
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 16 << 10;
@@ -42,7 +43,7 @@ pub(super) struct HttpAnswer {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
     /// The connection failed.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", of_loss(.0))]
     Lost(#[from] std::io::Error),
     /// The server closed it.
     #[error("the server closed the connection before its answer")]

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event::{CONTENT_TYPE, EventOut, PublishError};
 use crate::network::calling::CallAddress;
+use crate::network::calling_tls::of_cause;
 use crate::node::settings::{BrokerLogin, NatsSettings};
 
 /// Where the subject has the type of the event.
@@ -49,7 +50,10 @@ impl Nats {
                 Ok(published) => published.map_err(|error| judge(&error)),
                 Err(_) => Err(down(late)),
             },
-            Ok(Err(error)) => Err(down(format!("cannot connect to {address}: {error}"))),
+            Ok(Err(error)) => Err(down(match of_cause(&error) {
+                Some(words) => format!("tls with {address}: {words}"),
+                None => format!("cannot connect to {address}: {error}"),
+            })),
             Err(_) => Err(down(format!("cannot connect to {address}: no answer in time"))),
         }
     }

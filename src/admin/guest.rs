@@ -4,6 +4,7 @@
 use super::commitment::health::CommitmentHealth;
 use super::ended::EndedAssociation;
 use super::model::{Association, Status};
+use super::outgoing::NotTaking;
 
 impl Status {
     /// The status without what peers wrote.
@@ -19,6 +20,9 @@ impl Status {
             (health.reason, health.remedy) = (None, None);
         }
         self.commitment.iter_mut().for_each(CommitmentHealth::remove_peers);
+        let deliveries = self.delivery.iter_mut().flat_map(|health| &mut health.not_taking);
+        let events = self.events.iter_mut().flat_map(|health| &mut health.not_taking);
+        deliveries.chain(events).for_each(NotTaking::remove_peer);
         self
     }
 }

@@ -13,6 +13,7 @@
 //! | [`model`], [`guest`] | the answers, over HTTP and over the socket; what of them a client without a token may see |
 //! | [`ready`], [`metrics`], [`events`], [`dashboard`] | `/ready`, `/metrics`, `/api/events`, `/` |
 //! | [`health`], [`catalogue_figures`] | the health of the catalogue, and its metrics |
+//! | [`outgoing`] | the health of deliveries and of events |
 //! | [`storage`] | looks at the disk for all of these |
 //! | [`surface`] | the state that all requests share |
 //! | [`steering`] | configuration and log level |
@@ -40,6 +41,7 @@ mod metrics;
 pub(crate) mod model;
 mod operators;
 pub(crate) mod outbox;
+pub(crate) mod outgoing;
 mod own_token;
 mod page;
 mod places;

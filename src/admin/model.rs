@@ -12,6 +12,7 @@ use tidegate_memory::{Level, Stage, StageBytes};
 
 use super::commitment::health::CommitmentHealth;
 use super::health::CatalogueHealth;
+use super::outgoing::{DeliveryHealth, EventsHealth};
 use super::ready::{Readiness, with_margin};
 use super::storage::{ANSWER_TIME, Sight, StorageWatch};
 use super::time::{ms, unix_ms};
@@ -66,6 +67,10 @@ pub(crate) struct Status {
     pub(crate) catalogue: Option<CatalogueHealth>,
     /// Absent if there is none.
     pub(crate) commitment: Option<CommitmentHealth>,
+    /// Absent without a catalogue.
+    pub(crate) delivery: Option<DeliveryHealth>,
+    /// Absent without a catalogue.
+    pub(crate) events: Option<EventsHealth>,
     /// The last complete second.
     pub(crate) last_second: Option<Second>,
     /// Recent refusals, the latest first.
@@ -241,6 +246,8 @@ impl Status {
             storage: Storage::of(&sight, limits.min_free_bytes),
             catalogue: observer.catalogue().map(CatalogueHealth::of),
             commitment: observer.commitment().map(CommitmentHealth::of),
+            delivery: DeliveryHealth::of(observer),
+            events: EventsHealth::of(observer),
             last_second: observer.history(1).last().map(Second::of),
             refused: observer.recently_refused().iter().map(RefusedEntry::of).collect(),
             ended: observer.recently_ended().iter().map(EndedEntry::of).collect(),

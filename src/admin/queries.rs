@@ -1,9 +1,11 @@
 //! Questions to a file that may take a while: so many at a time, each leased, on threads that may block.
 
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tidegate_actors::patience::within;
-use tidegate_catalogue::QUERY_TIMEOUT;
+use tidegate_catalogue::{Error, QUERY_TIMEOUT};
 use tidegate_memory::{Holder, Stage};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -12,6 +14,22 @@ use tokio::task::spawn_blocking;
 const MAX_QUERIES: usize = 4;
 /// What a reader holds: its page cache of 2 MiB, its statements, two sets of studies (an eighth of a MiB each for a million), and the rows of its answer.
 const QUERY_BYTES: u64 = 4 << 20;
+
+/// Right after a start, a file is being made or brought up to date: a question waits for it.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts to open it.
+const START_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Opens a file for a question; one that `may_be_in_the_making` is waited for.
+pub(super) fn opened<R>(may_be_in_the_making: bool, open: impl Fn() -> Result<R, Error>) -> Result<R, Error> {
+    let began = Instant::now();
+    loop {
+        match open() {
+            Err(_) if may_be_in_the_making && began.elapsed() < START_PATIENCE => sleep(START_INTERVAL),
+            opened => return opened,
+        }
+    }
+}
 
 /// The questions of a surface, and the account that their memory is leased from.
 #[derive(Clone, Debug)]

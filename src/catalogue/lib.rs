@@ -30,6 +30,7 @@ pub use catalogue::{Again, Catalogue, Gap, News};
 pub use check::Problem;
 pub use completeness::asking::{Answer, Question};
 pub use completeness::due::{Circumstances, Completed};
+pub use completeness::hints::{Basis, Hints};
 pub use completeness::set::ContentSet;
 pub use completeness::{Following, Quiet, Subscription, Wholeness};
 pub use delivery::changes::{Change, ChangeProgress, Choice};
@@ -39,10 +40,10 @@ pub use delivery::{
 pub use events::{EventChange, EventKind, EventNote, EventOutcome, OwedEvent, SinkRow, Told};
 pub use open::{DESIGN, SCHEMA_VERSION, set_aside};
 pub use reader::{
-    ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, EventRow, FileRow, HadInstance,
-    HadStudy, InstanceDelivery, InstanceProgress, InstanceRow, MAX_VERSIONS, NotACursor, NotADelivery, NotDelivered,
-    Numbers, OriginRow, Owing, Page, PastEvent, Place, Reader, Reconciled, Search, SeriesRow, StoredFile, Study,
-    StudyDelivery, StudyRow, Totals,
+    ArrivalRow, Cursor, Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, EVENTS_LOOKED_AT,
+    EVENTS_LOOKED_THROUGH, EventRow, FileRow, HadInstance, HadStudy, InstanceDelivery, InstanceProgress, InstanceRow,
+    MAX_VERSIONS, NotACursor, NotADelivery, NotDelivered, Numbers, OriginRow, Owing, Page, PastEvent, PastEventPage,
+    Place, Reader, Reconciled, Search, SeriesRow, StoredFile, Study, StudyDelivery, StudyRow, Totals,
 };
 pub use record::{MAX_TEXT_BYTES, Origin, Record, SeriesValues, State, StudyValues, ToldNumbers};
 pub use retention::{Releasable, Sweep};

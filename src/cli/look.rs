@@ -5,6 +5,7 @@ use clap::Args;
 use super::Exit;
 use super::ask_error::AskError;
 use super::client::Client;
+use super::outgoing::{delivery, events};
 use super::output::{self, show};
 use super::reach::Reach;
 use super::table::{Table, labelled, wrapped};
@@ -92,6 +93,8 @@ pub(super) fn status_text(status: &Status, width: usize) -> String {
         ("disk", disk(status)),
         ("catalogue", catalogue(status)),
         ("commitment", commitment(status)),
+        ("delivery", delivery(status.delivery.as_ref())),
+        ("events", events(status.events.as_ref())),
         ("since start", since_start),
     ];
     let failing = status.readiness.checks.iter().filter(|check| !check.ok);
@@ -280,6 +283,11 @@ catalogue     BEHIND, 1190 entered since start, 0 waiting, 14 missed, 7000 files
 commitment    812 reported since start, 3 pending (the oldest for 2h 5m), 2
               instances NOT COMMITTED, 2 CANNOT BE DELIVERED: CT1: cannot
               connect to 10.0.0.9:104: refused
+delivery      40 waiting, 2 retrying (the oldest for 2h 5m), 5 to be committed,
+              1 DEAD; archive is DOWN: cannot connect to 10.0.0.7:104: refused;
+              research is paused
+events        12 waiting (the oldest for 20m 0s), 3 DEAD; ris WANTS NO MORE
+              (tidegate events retry sends them again)
 since start   1204 stored (4.0 GiB, durable), 3 refused, 1 restarts, 0 hung
               threads
 NOT READY     space: 100 MiB free, ready above 576 MiB (storage.min_free = 512

@@ -22,6 +22,7 @@ mod look;
 mod manual;
 mod mem;
 mod outbox;
+mod outgoing;
 mod output;
 mod port;
 mod reach;

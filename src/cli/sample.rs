@@ -3,6 +3,7 @@
 use tidegate_memory::Level;
 
 use crate::admin::model::{Association, EndedEntry, Leased, Quantiles, RefusedEntry, Second, Status, Storage};
+use crate::admin::outgoing::{DeliveryHealth, EventsHealth, NotTaking};
 use crate::admin::writers::{Writer, Writers};
 use crate::admin::{CatalogueHealth, Check, CommitmentFailure, CommitmentHealth, Readiness};
 
@@ -66,6 +67,35 @@ fn commitment() -> CommitmentHealth {
     }
 }
 
+fn not_taking(name: &str, reason: &str, error: Option<&str>) -> NotTaking {
+    NotTaking { name: name.to_owned(), reason: reason.to_owned(), error: error.map(str::to_owned) }
+}
+
+pub(super) fn delivery() -> DeliveryHealth {
+    DeliveryHealth {
+        destinations: 3,
+        waiting: 40,
+        retrying: 2,
+        sent: 5,
+        dead: 1,
+        oldest_waiting_ms: Some(7_500_000),
+        not_taking: vec![
+            not_taking("archive", "down", Some("cannot connect to 10.0.0.7:104: refused")),
+            not_taking("research", "paused", None),
+        ],
+    }
+}
+
+pub(super) fn events() -> EventsHealth {
+    EventsHealth {
+        sinks: 2,
+        waiting: 12,
+        dead: 3,
+        oldest_waiting_ms: Some(1_200_000),
+        not_taking: vec![not_taking("ris", "gone", None)],
+    }
+}
+
 pub(super) fn status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
@@ -120,6 +150,8 @@ pub(super) fn status() -> Status {
             bytes: 3 << 20,
         }),
         commitment: Some(commitment()),
+        delivery: Some(delivery()),
+        events: Some(events()),
         last_second: Some(second(NOW)),
         refused: refusals(),
         ended: vec![EndedEntry {

@@ -54,6 +54,11 @@ pub(super) fn duration(microseconds: u64) -> String {
     }
 }
 
+/// A time of the API, to the second.
+pub(super) fn second(rfc3339: &str) -> String {
+    rfc3339.get(..19).unwrap_or(rfc3339).replacen('T', " ", 1)
+}
+
 /// `count` with the noun `one`, in the plural if needed.
 pub(super) fn count(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }

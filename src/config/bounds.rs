@@ -33,8 +33,10 @@ impl Bound for Duration {
 pub(super) trait Bounded {
     /// The number that is compared with the bounds.
     type Bound: Bound;
-    /// The word that is allowed in place of a number, for people.
-    const OR: &str = "";
+    /// The words that are allowed in place of a number.
+    fn words() -> Vec<&'static str> {
+        Vec::new()
+    }
 
     /// The number; `None`: a word stands in its place.
     fn bounded(&mut self) -> Option<&mut Self::Bound>;
@@ -48,14 +50,14 @@ pub(super) trait Bounded {
             Some(value) if !allowed.contains(value) => {
                 *value = *allowed.start();
                 let (least, most) = (allowed.start().text(), allowed.end().text());
-                Err(format!("must be {}{least} to {most}", Self::OR))
+                let words: Vec<_> = Self::words().into_iter().map(|word| format!("{word:?}")).collect();
+                let or = if words.is_empty() { "" } else { " or " };
+                Err(format!("must be {}{or}{least} to {most}", words.join(", ")))
             }
             _ => Ok(()),
         }
     }
 }
-
-const UNLIMITED_OR: &str = "\"unlimited\" or ";
 
 impl Bounded for i64 {
     type Bound = i64;
@@ -67,7 +69,10 @@ impl Bounded for i64 {
 
 impl Bounded for Limit {
     type Bound = i64;
-    const OR: &str = UNLIMITED_OR;
+
+    fn words() -> Vec<&'static str> {
+        vec!["unlimited"]
+    }
 
     fn bounded(&mut self) -> Option<&mut i64> {
         self.0.as_mut()
@@ -76,6 +81,10 @@ impl Bounded for Limit {
 
 impl<T: Bounded> Bounded for OrAuto<T> {
     type Bound = T::Bound;
+
+    fn words() -> Vec<&'static str> {
+        ["auto"].into_iter().chain(T::words()).collect()
+    }
 
     fn bounded(&mut self) -> Option<&mut T::Bound> {
         match self {
@@ -95,7 +104,10 @@ impl Bounded for Size {
 
 impl Bounded for SizeOrUnlimited {
     type Bound = u64;
-    const OR: &str = UNLIMITED_OR;
+
+    fn words() -> Vec<&'static str> {
+        vec!["unlimited"]
+    }
 
     fn bounded(&mut self) -> Option<&mut u64> {
         self.0.as_mut()
@@ -112,6 +124,10 @@ impl Bounded for Period {
 
 impl Bounded for PeriodOrOff {
     type Bound = Duration;
+
+    fn words() -> Vec<&'static str> {
+        vec!["off"]
+    }
 
     fn bounded(&mut self) -> Option<&mut Duration> {
         self.0.as_mut()

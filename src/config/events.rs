@@ -93,9 +93,6 @@ fn kinds(entry: &SinkEntry, refuse: &mut impl FnMut(&str, &str)) -> Vec<EventKin
     let Some(wanted) = &entry.events else {
         return EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::InstanceStored).collect();
     };
-    if wanted.is_empty() {
-        refuse("events", "must name at least one event");
-    }
     let mut kinds = Vec::new();
     for name in wanted {
         match EventKind::named(name) {

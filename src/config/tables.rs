@@ -13,6 +13,9 @@ pub(super) const LIST: &str = "must be a list of strings, such as [\"a\", \"b\"]
 
 pub(super) const SWITCH: &str = "must be true or false";
 
+/// The complaint about a criterion without values.
+const EMPTY_CRITERION: &str = "is an empty list, which would match every peer: leave it out to mean that";
+
 /// What is known of an array of tables.
 pub(super) struct Shape {
     /// Its name in the file.
@@ -21,13 +24,15 @@ pub(super) struct Shape {
     one: &'static str,
     many: &'static str,
     /// The key that names a table.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Every key, and what its value must be.
     keys: &'static [(&'static str, &'static str)],
     /// The keys without a default, each with what to give and a value that stands in where it is missing.
     needed: &'static [(&'static str, &'static str, &'static str)],
     /// Whether a table can be read.
     is_readable: fn(toml::Table) -> bool,
+    /// The complaint about a list without entries.
+    empty_list: &'static str,
     /// The complaint about anything but tables.
     pub(super) are_tables: &'static str,
 }
@@ -57,6 +62,7 @@ pub(super) const ACCESS: Shape = Shape {
     ],
     needed: &[("name", "a name of its own", ""), ("action", "\"allow\" or \"deny\"", "allow")],
     is_readable: |table| toml::Value::Table(table).try_into::<AccessRule>().is_ok(),
+    empty_list: EMPTY_CRITERION,
     are_tables: "rules must be written as tables in the file, each under a line [[access]] of its own, with two brackets",
 };
 
@@ -69,6 +75,7 @@ pub(super) const PEER: Shape = Shape {
     keys: &[("ae_title", TEXT), ("address", TEXT), ("tls", SWITCH)],
     needed: &[("ae_title", "its AE title", ""), ("address", "the HOST:PORT on which it listens", "peer.invalid:104")],
     is_readable: |table| toml::Value::Table(table).try_into::<PeerEntry>().is_ok(),
+    empty_list: EMPTY_CRITERION,
     are_tables: "peers must be written as tables in the file, each under a line [[peer]] of its own, with two brackets",
 };
 
@@ -99,6 +106,7 @@ pub(super) const DESTINATION: Shape = Shape {
         ("called", "its AE title", "ANY"),
     ],
     is_readable: |table| toml::Value::Table(table).try_into::<DestinationEntry>().is_ok(),
+    empty_list: EMPTY_CRITERION,
     are_tables: "destinations must be written as tables in the file, each under a line [[destination]] of its own, with two brackets",
 };
 
@@ -127,6 +135,7 @@ pub(super) const SINK: Shape = Shape {
         ("url", "the URL to which its events are sent", "http://sink.invalid/"),
     ],
     is_readable: |table| toml::Value::Table(table).try_into::<SinkEntry>().is_ok(),
+    empty_list: "names no event, and a sink without any has none to be sent: name those that it wants, such as [\"study.complete\"], leave the key out for all but instance.stored, or delete the sink",
     are_tables: "sinks must be written as tables in the file, each under a line [[sink]] of its own, with two brackets",
 };
 
@@ -165,7 +174,7 @@ pub(super) fn read(shape: &Shape, given: &GivenValue) -> (toml::Value, Vec<Probl
                 None => Some(unknown(shape, key)),
                 Some((_, kind)) if !(shape.is_readable)(read.clone()) => Some((*kind).to_owned()),
                 Some(_) if key != MAY_BE_EMPTY && value.as_array().is_some_and(Vec::is_empty) => {
-                    Some("is an empty list, which would match every peer: leave it out to mean that".to_owned())
+                    Some(shape.empty_list.to_owned())
                 }
                 Some(_) => None,
             };

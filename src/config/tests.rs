@@ -124,6 +124,17 @@ fn every_mistake_is_told_with_key_value_place_and_what_is_allowed() {
 }
 
 #[test]
+fn a_refusal_names_the_word_that_is_allowed_and_means_the_list_that_is_empty() {
+    let found = problems("[completeness]\nwait_for_missing = '0s'\n", &[]);
+    assert_eq!(found[0].0, "completeness.wait_for_missing = \"0s\": must be \"off\" or 1s to 7days");
+    let found = problems("[[sink]]\nname = 'bus'\nkind = 'nats'\nurl = 'nats://a'\nevents = []\n", &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let (text, place) = &found[0];
+    assert!(text.starts_with("sink = []: names no event") && text.contains("[\"study.complete\"]"), "{text}");
+    assert_eq!(place, "t.toml:5");
+}
+
+#[test]
 fn two_surfaces_have_two_ports() {
     let text = |node, admin| format!("[node]\nlisten = '{node}'\n[admin]\nlisten = '{admin}'\n");
     for node in ["127.0.0.1:11112", "0.0.0.0:11112", "[::]:11112"] {

@@ -117,7 +117,7 @@ impl Writer {
 
     fn run<T>(&mut self, syncs: bool, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         self.is_in_place()?;
-        let mut run = || {
+        let run = || {
             if syncs != self.syncs {
                 // The log is synced at each commit, or before it is copied into the file (sqlite.org/pragma.html#pragma_synchronous).
                 let level = if syncs { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };

@@ -57,7 +57,7 @@ def node(start_node, tmp_path, receiver):
     key.chmod(0o600)
     path = tmp_path / "tidegate.toml"
     path.write_text(
-        f'[completeness]\nstudy_quiet = "5s"\nseries_quiet = "1s"\n[[sink]]\nname = "ris"\nurl = "{receiver.url}"\nsecret_file = "{key}"\n'
+        f'[completeness]\nstudy_quiet = "5s"\nseries_quiet = "1s"\nwait_for_missing = "off"\n[[sink]]\nname = "ris"\nurl = "{receiver.url}"\nsecret_file = "{key}"\n'
     )
     return start_node(configuration=path)
 
@@ -88,7 +88,16 @@ def test_a_sink_and_the_last_events_are_seen(node, receiver, scanner, browse):
     assert [event["type"] for event in receiver.events] == ["series.complete", "study.complete"]
     assert [each.text.split()[0] for each in rows(browser, "events")] == ["study.complete", "series.complete"], "the latest first"
     browser.find_element(By.CSS_SELECTOR, "#events a").click()
-    until(lambda: "complete" in text(browser, "study-facts"), "the study says that it is complete")
+    until(lambda: "nothing new came" in text(browser, "study-facts"), "the study says by what it is complete")
+    assert "missing" not in text(browser, "study-facts")
+
+
+def test_a_study_that_is_complete_and_lacks_something_says_so(node, receiver, scanner, browse):
+    scanner.send(1, numbers=(1, 3))
+    browser = opened(node, browse)
+    until(lambda: "missing 1" in row(browser, "events", "study.complete"), "the event")
+    browser.find_element(By.CSS_SELECTOR, "#events a").click()
+    until(lambda: "1 missing" in text(browser, "study-facts"), "the study")
 
 
 def test_a_sink_that_wants_no_events_is_sent_them_again_if_an_operator_wants_it(node, receiver, scanner, browse):

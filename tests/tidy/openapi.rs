@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Where the types are.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "src/admin/api.rs",
     "src/admin/catalogue/instance.rs",
     "src/admin/catalogue/model.rs",
@@ -21,6 +21,7 @@ const FILES: [&str; 19] = [
     "src/admin/health.rs",
     "src/admin/model.rs",
     "src/admin/outbox/model.rs",
+    "src/admin/outgoing.rs",
     "src/admin/ready.rs",
     "src/admin/sinks/model.rs",
     "src/admin/writers.rs",

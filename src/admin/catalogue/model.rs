@@ -2,9 +2,9 @@
 //! whoever shows them escapes them.
 
 use serde::{Deserialize, Serialize};
-use tidegate_catalogue::{ArrivalRow, Numbers, SeriesRow, Study as StudyFound};
+use tidegate_catalogue::{ArrivalRow, Hints, Numbers, SeriesRow, Study as StudyFound};
 
-use crate::admin::outbox::model::{DeliverySums, StudyProgress};
+use crate::admin::outbox::model::{DeliverySums, StudyProgress, count};
 use crate::admin::time::rfc3339;
 
 /// A page of studies.
@@ -56,6 +56,8 @@ pub(crate) struct Study {
 #[serde(deny_unknown_fields)]
 pub(crate) struct StudyDetail {
     pub(crate) study: Study,
+    /// Absent unless it is complete.
+    pub(crate) completion: Option<Completion>,
     /// The directories of its files that are there, below the storage root, in the order of their names; the first hundred.
     pub(crate) directories: Vec<String>,
     /// How many there are.
@@ -70,6 +72,18 @@ pub(crate) struct StudyDetail {
     pub(crate) deliveries: Vec<StudyProgress>,
     /// Absent if the file was read without a node.
     pub(crate) catalogue: Option<CatalogueState>,
+}
+
+/// By what a study is complete, as its event has told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Completion {
+    /// `quiet`, `told` or `asked`.
+    pub(crate) basis: String,
+    /// Instances that there are, by its datasets or its source; absent if nobody says.
+    pub(crate) expected: Option<u64>,
+    /// Instances that seem to be missing.
+    pub(crate) missing: u64,
 }
 
 /// A series.
@@ -294,6 +308,7 @@ impl From<StudyFound> for StudyDetail {
     fn from(found: StudyFound) -> Self {
         Self {
             study: found.summary.into(),
+            completion: found.hints.map(Completion::from),
             directories: found.directories.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             directories_total: found.directories_total,
             series: found.series.into_iter().map(Series::from).collect(),
@@ -302,6 +317,13 @@ impl From<StudyFound> for StudyDetail {
             deliveries: Vec::new(),
             catalogue: None,
         }
+    }
+}
+
+impl From<Hints> for Completion {
+    fn from(hints: Hints) -> Self {
+        let Hints { basis, expected, missing } = hints;
+        Self { basis: basis.name().to_owned(), expected: expected.map(count), missing: count(missing) }
     }
 }
 

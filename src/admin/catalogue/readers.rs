@@ -13,7 +13,7 @@ use super::model::{CatalogueCondition, CatalogueState, Studies, StudyDetail, Wor
 use super::search::{MAX_AUDITED, StudySearch};
 use super::state::{self, CatalogueWork};
 use crate::admin::look_error::{LookError, ReadError};
-use crate::admin::queries::Queries;
+use crate::admin::queries::{Queries, opened};
 
 /// The readers of a surface.
 #[derive(Clone, Debug)]
@@ -77,7 +77,9 @@ impl Readers {
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let path = readable(state)?;
-        let asked = self.queries.run(move || question(&mut Reader::open(&path).map_err(LookError::from)?));
+        let is_starting = state.condition == CatalogueCondition::CatchingUp;
+        let open = move || Reader::open(&path);
+        let asked = self.queries.run(move || question(&mut opened(is_starting, open)?));
         let answer = asked.await?;
         if let Err(LookError::File(error)) = &answer
             && matches!(error.remedy(), Remedy::SetAside | Remedy::Reopen)

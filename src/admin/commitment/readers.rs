@@ -1,7 +1,6 @@
 //! The questions to the record of a running node, and the retry of a report.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use tidegate_actors::gauges::audit::{AuditQuery, Operation, Operator};
 use tidegate_actors::{CommitmentCondition, Observer};
@@ -11,7 +10,7 @@ use super::look;
 use super::model::{CommitmentDetail, Commitments};
 use super::search::CommitmentSearch;
 use crate::admin::look_error::{LookError, ReadError};
-use crate::admin::queries::Queries;
+use crate::admin::queries::{Queries, opened};
 
 /// The questions of a surface. A reader is opened for a question, and closed after it.
 #[derive(Clone, Debug)]
@@ -19,9 +18,6 @@ pub(in crate::admin) struct Requests {
     observer: Observer,
     queries: Queries,
 }
-
-/// Right after a start, the record is being made or brought up to date: whoever asks then waits for it.
-const START_PATIENCE: Duration = Duration::from_secs(2);
 
 const OFF: ReadError = ReadError::Off { what: "there is no storage commitment without the catalogue" };
 
@@ -71,8 +67,9 @@ impl Requests {
         question: impl FnOnce(&mut Reader) -> Result<T, LookError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let condition = || self.observer.commitment().map(|state| state.condition);
-        let patience = if condition() == Some(CommitmentCondition::Serving) { START_PATIENCE } else { Duration::ZERO };
-        let answer = self.queries.run(move || question(&mut open(&path, patience)?)).await?;
+        let is_serving = condition() == Some(CommitmentCondition::Serving);
+        let open = move || Reader::open(&path);
+        let answer = self.queries.run(move || question(&mut opened(is_serving, open)?)).await?;
         match (answer, condition()) {
             (Err(LookError::File(_)), Some(CommitmentCondition::Unavailable { reason, remedy })) => {
                 Err(ReadError::Unavailable { name: "record of commitment requests", reason, remedy })
@@ -85,15 +82,5 @@ impl Requests {
         let path = self.observer.commitment_record();
         // Requests may have been accepted before the catalogue was switched off.
         if self.observer.commitment().is_some() || path.is_file() { Ok(path) } else { Err(OFF) }
-    }
-}
-
-fn open(path: &Path, patience: Duration) -> Result<Reader, LookError> {
-    let began = Instant::now();
-    loop {
-        match Reader::open(path) {
-            Err(_) if began.elapsed() < patience => std::thread::sleep(Duration::from_millis(50)),
-            opened => return opened.map_err(LookError::from),
-        }
     }
 }

@@ -35,14 +35,14 @@ function nothing(why) {
   for (const part of ["study-trouble", "study-series", "study-deliveries", "study-arrivals"]) $(part).hidden = true;
 }
 
-function show({ study, series, deliveries, arrivals, arrivals_total }) {
+function show({ study, completion, series, deliveries, arrivals, arrivals_total }) {
   $("study-nothing").hidden = true;
   put($("study-title"), [value(called(study))]);
   const or = (text, as = value) => (text ? as(text) : "–");
   put($("study-facts"), [
     ["Patient ID", or(study.patient_id)], ["Born", or(study.patient_birth_date, date)], ["Accession", or(study.accession_number)],
     ["Study date", or(study.study_date, date)], ["Modality", or(study.modalities.join(" "))], ["Description", or(study.description)],
-    ["State", make("span", {}, make("span", { class: `tag ${WHOLE[study.completeness]?.[1] ?? "plain"}` }, WHOLE[study.completeness]?.[0] ?? "–"), ...(study.completed ? [" complete ", moment(study.completed)] : []))],
+    ["State", whole(study, completion)],
     ["Stored", `${plural(study.files, "file")} in ${plural(study.series, "series", "series")}, ${bytes(study.bytes)}`],
     ["Received", make("span", {}, moment(study.first_received), ` – `, moment(study.last_received), ` (${lasted(study.first_received, study.last_received)})`)],
     ["Study Instance UID", make("span", { class: "mono uid" }, shown(study.study_instance_uid))],
@@ -59,6 +59,17 @@ function show({ study, series, deliveries, arrivals, arrivals_total }) {
   $("study-arrivals").hidden = !arrivals.length;
   say("arrivals-count", shortened(arrivals.length, arrivals_total));
   put($("arrivals").tBodies[0], arrivals.slice(0, MAX_ROWS).map(arrivalRow));
+}
+// By what it is complete, and what of it seems missing: it may be complete and lack something.
+const BASES = { quiet: "nothing new came", told: "all came that its datasets tell", asked: "its source has answered" };
+function whole({ completeness, completed }, completion) {
+  const [word, kind] = WHOLE[completeness] ?? ["–", "plain"];
+  const box = make("span", {}, make("span", { class: `tag ${kind}` }, word), ...(completed ? [" complete ", moment(completed)] : []));
+  if (!completion) return box;
+  const { basis, expected, missing } = completion;
+  if (missing) box.append(" ", make("span", { class: "tag warn" }, `${count(missing)}${expected === null ? "" : ` of ${count(expected)}`} missing`));
+  box.append(second(`${BASES[basis] ?? basis}${missing || expected === null ? "" : `, ${count(expected)} expected`}`));
+  return box;
 }
 const fact = (name, content) => [make("div", {}, make("dt", {}, name), make("dd", {}, content))];
 const shortened = (listed, total) => (Math.min(listed, MAX_ROWS) < total ? `the first ${Math.min(listed, MAX_ROWS)} of ${count(total)}` : "");

@@ -24,7 +24,7 @@ pub(crate) struct OwedSearch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PastSearch {
-    /// From behind this one, by its `id` or its number; negative: so many of the last ones.
+    /// From behind this one, by its `id` or its number; negative: so many of the last ones, of the type if there is one.
     pub(crate) after: Option<String>,
     /// Only of this type.
     pub(crate) r#type: Option<String>,
@@ -34,18 +34,18 @@ pub(crate) struct PastSearch {
 /// The `after` of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    Last(i64),
+    Last(u32),
     /// The catalogue is named in the `id` of an event.
     Behind(Option<String>, i64),
 }
 
 impl Place {
     fn parse(text: &str) -> Result<Self, SearchError> {
-        let number = |text: &str| text.parse::<u32>().map(i64::from).map_err(|_| SearchError::Event);
+        let number = |text: &str| text.parse::<u32>().map_err(|_| SearchError::Event);
         match text.rsplit_once('-') {
-            None => Ok(Self::Behind(None, number(text)?)),
+            None => Ok(Self::Behind(None, number(text)?.into())),
             Some(("", last)) => Ok(Self::Last(number(last)?)),
-            Some((catalogue, event)) => Ok(Self::Behind(Some(catalogue.to_owned()), number(event)?)),
+            Some((catalogue, event)) => Ok(Self::Behind(Some(catalogue.to_owned()), number(event)?.into())),
         }
     }
 }
@@ -89,7 +89,7 @@ pub(crate) fn past(reader: &mut Reader, search: &PastSearch) -> Result<PastEvent
     let (mut is_anew, mut is_beyond) = (false, false);
     let (after, is_behind) = match place {
         None => (0, false),
-        Some(Place::Last(count)) => ((last - count).max(0), false),
+        Some(Place::Last(count)) => (reader.before_last_events(count, kind)?, false),
         Some(Place::Behind(catalogue, event)) => {
             is_anew = catalogue.is_some_and(|named| named != generation.to_string());
             // A mistake, or a catalogue that was put back from a copy: events that the client lacks may have any number.
@@ -98,19 +98,16 @@ pub(crate) fn past(reader: &mut Reader, search: &PastSearch) -> Result<PastEvent
         }
     };
     let limit = limit(search.limit);
-    let mut events = reader.events(after, limit)?;
-    let read = events.last().map_or(after, |event| event.event);
-    let count = events.len() as u64;
+    let page = reader.events(after, kind, limit)?;
     // The numbers have no holes but those of events that are not kept.
-    let missed = if is_behind { (read - after).unsigned_abs() - count } else { 0 };
-    events.retain(|event| kind.is_none_or(|kind| event.kind == kind));
+    let missed = if is_behind { (page.last - after).unsigned_abs() - page.looked_at } else { 0 };
     Ok(PastEvents {
-        events: events.into_iter().map(|event| PastEventLine::of(generation, event)).collect(),
-        last: event_id(generation, read),
+        events: page.events.into_iter().map(|event| PastEventLine::of(generation, event)).collect(),
+        last: event_id(generation, page.last),
         missed,
         is_anew,
         beyond: is_beyond.then_some(last),
-        has_more: count >= u64::from(limit),
+        has_more: page.has_more,
         source: None,
     })
 }

@@ -3,8 +3,9 @@
 //! None of them is proof. A number is told of what the sender had at the time, an image may have been deleted at the modality. So a hint shortens the wait
 //! only where nothing contradicts it, and lengthens it no further than to a bound.
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, OptionalExtension, Result};
 
+use super::Wholeness;
 use super::table::Table;
 
 /// A study or series of which all has come that was told is due after so long: another association may just be coming.
@@ -58,7 +59,7 @@ pub(super) fn open(
 
 /// By what something is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Basis {
+pub enum Basis {
     /// Nothing new has come.
     Quiet,
     /// It has as many instances as its datasets tell.
@@ -68,7 +69,8 @@ pub(super) enum Basis {
 }
 
 impl Basis {
-    pub(super) fn name(self) -> &'static str {
+    /// The name in events and the API.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Quiet => "quiet",
             Self::Told => "told",
@@ -78,16 +80,25 @@ impl Basis {
 }
 
 /// What hints say of a study or series.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hints {
-    pub(super) basis: Basis,
-    /// Instances that there are, by its datasets or its source.
-    pub(super) expected: Option<i64>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// By what it is complete.
+    pub basis: Basis,
+    /// Instances that there are, by its datasets or its source; `None`: nobody says.
+    pub expected: Option<i64>,
     /// Instances that seem to be missing.
-    pub(super) missing: i64,
+    pub missing: i64,
 }
 
 impl Hints {
+    /// Of a study that is complete, as its event has told them; `None`: it is not complete.
+    pub(crate) fn of_complete(db: &Connection, study: i64) -> Result<Option<Self>> {
+        let sql = "SELECT source_has FROM study WHERE id = ?1 AND state = ?2";
+        let values = (study, Wholeness::Complete.number());
+        let answer: Option<Option<i64>> = db.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+        answer.map(|answer| Self::of_study(db, study, answer.filter(|number| *number >= 0))).transpose()
+    }
+
     /// Of a study, whose source has answered with a number or not.
     pub(super) fn of_study(db: &Connection, study: i64, answer: Option<i64>) -> Result<Self> {
         let sql =

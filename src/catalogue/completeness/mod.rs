@@ -9,7 +9,7 @@
 
 pub(crate) mod asking;
 pub(crate) mod due;
-mod hints;
+pub(crate) mod hints;
 pub(crate) mod news;
 pub(crate) mod set;
 mod table;

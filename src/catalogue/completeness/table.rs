@@ -20,13 +20,13 @@ pub(super) struct Table {
     pub(super) hold: &'static str,
     /// Something of it seems missing.
     pub(super) wait: &'static str,
-    /// It is complete, with that content.
+    /// It is complete, with that content. What its source has answered stays: people are told by what it is complete.
     pub(super) complete: &'static str,
     pub(super) set_of: fn(&Connection, i64) -> Result<ContentSet>,
 }
 
 macro_rules! table {
-    ($name:literal, asked: $was_asked:literal, $not_asked:literal, files: $files:literal, instances: $instances:literal, $set_of:path) => {
+    ($name:literal, asked: $was_asked:literal, $not_asked:literal, $answered:literal, files: $files:literal, instances: $instances:literal, $set_of:path) => {
         Table {
             look: concat!("SELECT state, told_digest FROM ", $name, " WHERE id = ?1"),
             open: concat!(
@@ -51,7 +51,7 @@ macro_rules! table {
                 $name,
                 " SET state = ?2, due_ms = NULL, is_held = 0, told = told + 1, told_ms = ?3, told_instances = ?4, told_bytes = ?5,
                 told_digest = ?6, wait_until_ms = NULL",
-                $not_asked,
+                $answered,
                 " WHERE id = ?1"
             ),
             set_of: $set_of,
@@ -63,6 +63,7 @@ pub(super) const STUDIES: Table = table!(
     "study",
     asked: " AND asked_ms IS NULL",
     ", asked_ms = NULL, source_has = NULL",
+    ", asked_ms = NULL",
     files: "SELECT ifnull(sum(instances + gone), 0) FROM series WHERE study = ?1",
     instances: "SELECT count(DISTINCT instance.uid) FROM series CROSS JOIN instance ON instance.series = series.id WHERE series.study = ?1",
     set::of_study
@@ -70,6 +71,7 @@ pub(super) const STUDIES: Table = table!(
 pub(super) const SERIES: Table = table!(
     "series",
     asked: "",
+    "",
     "",
     files: "SELECT instances + gone FROM series WHERE id = ?1",
     instances: "SELECT count(DISTINCT uid) FROM instance WHERE series = ?1",

@@ -58,6 +58,35 @@ pub struct PastEvent {
     pub owed: u64,
 }
 
+/// Events, and how far they were looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastEventPage {
+    /// The oldest first.
+    pub events: Vec<PastEvent>,
+    /// The number of the last one that was looked at, chosen or not.
+    pub last: i64,
+    /// How many were, chosen or not.
+    pub looked_at: u64,
+    /// Whether there may be more.
+    pub has_more: bool,
+}
+
+/// Events that are looked at for a page of those of one kind.
+pub const EVENTS_LOOKED_AT: u32 = 10_000;
+/// Events that are looked through for the last ones of a kind. It takes some tens of milliseconds.
+pub const EVENTS_LOOKED_THROUGH: i64 = 100_000;
+
+fn past(row: &Row<'_>) -> Result<PastEvent> {
+    Ok(PastEvent {
+        event: row.get(0)?,
+        kind: kind(row, 1)?,
+        subject: row.get(2)?,
+        at_ms: row.get(3)?,
+        data: row.get(4)?,
+        owed: row.get::<_, i64>(5)?.unsigned_abs(),
+    })
+}
+
 fn sink(row: &Row<'_>) -> Result<SinkRow> {
     Ok(SinkRow {
         id: row.get(0)?,
@@ -164,24 +193,51 @@ impl Reader {
         })
     }
 
-    /// The events from behind `after`, at most `limit`. Those that nobody is owed are kept for a while.
+    /// The events from behind `after`, at most `limit`: all, or those of one kind of the next [`EVENTS_LOOKED_AT`]. Those that nobody is owed are kept for
+    /// a while.
     ///
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
-    pub fn events(&mut self, after: i64, limit: u32) -> std::result::Result<Vec<PastEvent>, Error> {
-        let sql = "SELECT id, kind, subject, at_ms, data, (SELECT count(*) FROM owed_event WHERE event = event.id)
-            FROM event WHERE id > ?1 ORDER BY id LIMIT ?2";
+    pub fn events(
+        &mut self,
+        after: i64,
+        only: Option<EventKind>,
+        limit: u32,
+    ) -> std::result::Result<PastEventPage, Error> {
+        let of_next =
+            "SELECT ifnull(max(id), ?1), count(*) FROM (SELECT id FROM event WHERE id > ?1 ORDER BY id LIMIT ?2)";
+        let of_events =
+            "SELECT id, kind, subject, at_ms, data, (SELECT count(*) FROM owed_event WHERE event = event.id)
+            FROM event WHERE id > ?1 AND id <= ?2 AND (?3 IS NULL OR kind = ?3) ORDER BY id LIMIT ?4";
+        let of_read = "SELECT count(*) FROM event WHERE id > ?1 AND id <= ?2";
+        let most = if only.is_some() { EVENTS_LOOKED_AT } else { limit };
         self.file.ask(|db| {
-            page(db, sql, &[&after, &limit], |row| {
-                Ok(PastEvent {
-                    event: row.get(0)?,
-                    kind: kind(row, 1)?,
-                    subject: row.get(2)?,
-                    at_ms: row.get(3)?,
-                    data: row.get(4)?,
-                    owed: row.get::<_, i64>(5)?.unsigned_abs(),
-                })
-            })
+            let next = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+            let (end, there) = db.prepare_cached(of_next)?.query_row((after, most), next)?;
+            let number = only.map(EventKind::number);
+            let events = page(db, of_events, &[&after, &end, &number, &limit], past)?;
+            let is_full = events.len() >= limit as usize;
+            let last = events.last().filter(|_| is_full).map_or(end, |event| event.event);
+            let looked_at: i64 = db.prepare_cached(of_read)?.query_row((after, last), |row| row.get(0))?;
+            let has_more = is_full || there >= i64::from(most);
+            Ok(PastEventPage { events, last, looked_at: looked_at.unsigned_abs(), has_more })
+        })
+    }
+
+    /// The event behind which the last `count` ones are, of one kind or of all; behind which all are that are looked through if there are fewer of them in
+    /// the last [`EVENTS_LOOKED_THROUGH`].
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn before_last_events(&mut self, count: u32, only: Option<EventKind>) -> std::result::Result<i64, Error> {
+        let sql = "SELECT id FROM event WHERE id > ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY id DESC LIMIT 1 OFFSET ?3";
+        let last = self.last_event()?;
+        let Some(others) = count.checked_sub(1) else { return Ok(last) };
+        let least = (last - EVENTS_LOOKED_THROUGH).max(0);
+        self.file.ask(|db| {
+            let values = (least, only.map(EventKind::number), others);
+            let first: Option<i64> = db.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+            Ok(first.map_or(least, |first| first - 1))
         })
     }
 

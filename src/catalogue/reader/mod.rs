@@ -21,7 +21,7 @@ use crate::batch::find;
 use crate::catalogue::{Gap, ROOT};
 use crate::open::DESIGN;
 use crate::record::State;
-pub use events::{EventRow, PastEvent};
+pub use events::{EVENTS_LOOKED_AT, EVENTS_LOOKED_THROUGH, EventRow, PastEvent, PastEventPage};
 pub use had::{HadInstance, HadStudy};
 pub use instance::{InstanceRow, Place};
 pub use outbox::{Deliveries, DeliveryCursor, DeliveryRow, DeliverySearch, NotADelivery};

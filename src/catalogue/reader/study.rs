@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::{Reader, counts, progress};
 use crate::completeness::Wholeness;
+use crate::completeness::hints::Hints;
 use crate::delivery::Sums;
 use crate::record::{SeriesValues, StudyValues};
 use tidegate_database::Error;
@@ -57,6 +58,8 @@ pub struct StudyRow {
 pub struct Study {
     /// The study.
     pub summary: StudyRow,
+    /// By what it is complete, and what of it seems missing; `None`: it is not complete.
+    pub hints: Option<Hints>,
     /// The directories of its files that are there, below the root, by name: the first hundred.
     pub directories: Vec<PathBuf>,
     /// How many there are.
@@ -145,7 +148,8 @@ impl Reader {
             let (directories, directories_total) = directories(db, id)?;
             let (arrivals, arrivals_total) = arrivals(db, id)?;
             let (summary, series) = (summary(db, id)?, series(db, id)?);
-            Ok(Some(Study { summary, directories, directories_total, series, arrivals, arrivals_total }))
+            let hints = Hints::of_complete(db, id)?;
+            Ok(Some(Study { summary, hints, directories, directories_total, series, arrivals, arrivals_total }))
         })
     }
 }

@@ -6,6 +6,7 @@ pub(super) mod source;
 #[cfg(test)]
 mod tests;
 mod text;
+mod whole;
 mod work;
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::whole;
 use crate::admin::catalogue::instance::{Instance, InstanceDelivery, Instances, Presence};
 use crate::admin::catalogue::model::{
-    Arrival, CatalogueCondition, CatalogueState, InstanceNumbers, NamedDifference, Series, Studies, Study, StudyDetail,
+    Arrival, CatalogueCondition, CatalogueState, InstanceNumbers, NamedDifference, Series, Studies, StudyDetail,
     WorkProgress,
 };
 use crate::admin::outbox::model::{DeliverySums, StudyProgress};
 use crate::cli::look::TITLE_COLUMNS;
 use crate::cli::table::{Table, labelled, wrapped};
-use crate::cli::text::{age, count, cut, safe, size};
+use crate::cli::text::{age, count, cut, safe, second, size};
 
 /// Ranges of missing numbers that are shown; JSON has more.
 const MAX_RANGES: usize = 12;
@@ -42,7 +43,7 @@ pub(super) fn studies(found: &Studies, width: usize) -> String {
 
 /// A study, its series and its senders.
 pub(super) fn study(found: &StudyDetail, width: usize) -> String {
-    let mut out = headline(&found.study, width);
+    let mut out = headline(found, width);
     out.push_str(&directories(found));
     let mut table = Table::new(["SERIES", "MODALITY", "FILES", "SIZE", "NUMBERS", ""]).left(0);
     for series in &found.series {
@@ -93,7 +94,8 @@ fn delivered(progress: &StudyProgress, width: usize) -> String {
     labelled("to", &format!("{}: {}", safe(destination), text.collect::<Vec<_>>().join(", ")), width)
 }
 
-fn headline(study: &Study, width: usize) -> String {
+fn headline(found: &StudyDetail, width: usize) -> String {
+    let study = &found.study;
     let mut out = labelled("study", &uid(&study.study_instance_uid), width);
     let patient = [
         study.patient_id.as_deref().map(safe),
@@ -113,11 +115,6 @@ fn headline(study: &Study, width: usize) -> String {
         are(study.gone)
     );
     let released = format!("{} removed by this node, since delivered", count_are(study.released, "file"));
-    let state = match (study.completeness.as_str(), &study.completed) {
-        ("unknown", _) => String::new(),
-        (state, Some(at)) => format!("{state}; complete at {}", second(at)),
-        (state, None) => state.to_owned(),
-    };
     let lines = [
         ("patient", patient.join(", ")),
         ("accession", study.accession_number.as_deref().map(safe).unwrap_or_default()),
@@ -127,7 +124,7 @@ fn headline(study: &Study, width: usize) -> String {
         ("gone", if study.gone > 0 { gone } else { String::new() }),
         ("released", if study.released > 0 { released } else { String::new() }),
         ("received", received),
-        ("state", state),
+        ("state", whole::state(found)),
     ];
     for (label, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         // A value of a dataset may be of any length, in one word.
@@ -424,11 +421,6 @@ fn uid(uid: &str) -> String {
 /// A time to the minute.
 fn minute(rfc3339: &str) -> String {
     rfc3339.get(..16).unwrap_or(rfc3339).replacen('T', " ", 1)
-}
-
-/// A time to the second.
-fn second(rfc3339: &str) -> String {
-    rfc3339.get(..19).unwrap_or(rfc3339).replacen('T', " ", 1)
 }
 
 /// A date of DICOM as people write it, if it is one.

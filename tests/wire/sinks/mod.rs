@@ -2,6 +2,7 @@
 
 mod hints;
 mod stream;
+mod told;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -137,7 +137,7 @@ fn a_client_that_comes_back_has_missed_nothing_and_has_what_a_sink_has() {
     assert_eq!(again.event("study.complete"), study);
     let others = [again.event("series.complete"), again.event("study.complete")];
     assert!(others.iter().all(|block| block.data["subject"] == "1.2.4"), "without a sink, too: {others:?}");
-    let mut studies = Stream::open(&node, "?after=-4&type=study.complete", None);
+    let mut studies = Stream::open(&node, "?after=-2&type=study.complete", None);
     assert_eq!(
         [studies.event("study.complete").id, studies.event("study.complete").id],
         [study.id, others[1].id.clone()]
@@ -341,4 +341,38 @@ fn a_drain_and_a_report_of_commitment_are_events_of_no_study_once_each() {
     let node = start(Some(&root), &tables);
     let mut stream = Stream::open(&node, "?after=-100&type=commitment.reported", None);
     assert_eq!(stream.event("commitment.reported").data["subject"], "1.2.9");
+}
+
+#[test]
+fn a_question_in_the_first_moments_of_a_new_root_waits_for_the_catalogue() {
+    for _ in 0..5 {
+        let mut node = start(None, QUIET);
+        let token = bearer(&node);
+        for path in ["/api/sinks/events?after=-1", "/api/studies"] {
+            let answer = ask(node.admin_address(), "GET", path, &[("Authorization", &token)], "");
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
+        assert_eq!(node.stop(), Some(0));
+    }
+}
+
+#[test]
+fn the_last_events_of_a_type_are_those_of_the_type() {
+    let node = start(None, QUIET);
+    wait_for(&file(&node), 0, 0);
+    store(&node, "1.2.3", 0..1);
+    store(&node, "1.2.4", 0..1);
+    let last = |count: &str, kind: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["events", "tail", "--no-follow", "--json", "--last", count, "--type", kind, "--storage"])
+            .arg(node.storage())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().count()
+    };
+    assert!(eventually(|| last("9", "study.complete") == 2));
+    // The last event of all is of the other type.
+    assert_eq!([last("1", "series.complete"), last("1", "study.complete"), last("2", "series.complete")], [1, 1, 2]);
+    assert_eq!(last("0", "series.complete"), 0);
 }

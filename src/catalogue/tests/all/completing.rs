@@ -15,7 +15,7 @@ use super::support::{Fixture, Model, record};
 
 const STUDY_QUIET: i64 = 60_000;
 
-fn following(kinds: &[EventKind]) -> Following {
+pub(super) fn following(kinds: &[EventKind]) -> Following {
     let sink = |name: &str| Subscription { sink: name.to_owned(), kinds: kinds.to_vec() };
     Following { sinks: vec![sink("ris")], ..Following::default() }
 }
@@ -29,13 +29,13 @@ fn nobody(_: &str) -> bool {
 }
 
 impl Fixture {
-    fn following(following: Following) -> Self {
+    pub(super) fn following(following: Following) -> Self {
         let mut fixture = Self::new();
         fixture.catalogue.follow(following).unwrap();
         fixture
     }
 
-    fn complete(&mut self, now_ms: i64) -> Completed {
+    pub(super) fn complete(&mut self, now_ms: i64) -> Completed {
         self.complete_beside(now_ms, &nobody)
     }
 
@@ -45,13 +45,13 @@ impl Fixture {
 
     /// Kinds and data of the events that a sink is owed.
     fn events(&self) -> Vec<(EventKind, String)> {
-        let events = self.reader().events(0, 1000).unwrap().into_iter().filter(|event| event.owed > 0);
+        let events = self.reader().events(0, None, 1000).unwrap().events.into_iter().filter(|event| event.owed > 0);
         events.map(|event| (event.kind, event.data)).collect()
     }
 
     /// Kinds of all events so far.
     fn written(&self) -> Vec<EventKind> {
-        self.reader().events(0, 1000).unwrap().into_iter().map(|event| event.kind).collect()
+        self.reader().events(0, None, 1000).unwrap().events.into_iter().map(|event| event.kind).collect()
     }
 
     fn kinds(&self) -> Vec<EventKind> {
@@ -224,7 +224,7 @@ fn what_was_stored_before_is_not_announced_and_what_was_missed_is() {
     assert_eq!(fixture.state("1.2.1"), Wholeness::Unknown);
     assert_eq!(fixture.complete(now_ms + 10 * STUDY_QUIET).studies, 1);
     assert_eq!((fixture.state("1.2.2"), fixture.state("1.2.3")), (Wholeness::Complete, Wholeness::Unknown));
-    assert!(fixture.reader().events(0, 10).unwrap().iter().all(|event| event.subject == "1.2.2"));
+    assert!(fixture.reader().events(0, None, 10).unwrap().events.iter().all(|event| event.subject == "1.2.2"));
     // Something new of it: then all of it counts.
     fixture.catalogue.enter(&[record(1, 1, 2)]).unwrap();
     fixture.complete(now_ms + 20 * STUDY_QUIET);

@@ -1,7 +1,7 @@
 //! Hints that shorten or lengthen the wait for the end of a study.
 
 use tidegate_catalogue::{
-    Answer, Circumstances, Completed, EventKind, Following, Question, Record, Subscription, ToldNumbers,
+    Answer, Circumstances, Completed, EventKind, Following, Hints, Question, Record, Subscription, ToldNumbers,
 };
 
 use super::support::{Fixture, path_in, record};
@@ -86,9 +86,15 @@ impl Hinted {
 
     /// Basis, expected and missing of the last event, which is of the study.
     fn told(&self) -> String {
-        let event = self.fixture.reader().events(0, 100).unwrap().pop().unwrap();
+        let mut reader = self.fixture.reader();
+        let event = reader.events(0, None, 100).unwrap().events.pop().unwrap();
         assert_eq!(event.kind, EventKind::StudyComplete);
-        event.data.split("\"basis\":").nth(1).unwrap().trim_end_matches('}').to_owned()
+        let told = event.data.split("\"basis\":").nth(1).unwrap().trim_end_matches('}').to_owned();
+        // People are told the same of the study.
+        let Hints { basis, expected, missing } = reader.study("1.2.1").unwrap().unwrap().hints.unwrap();
+        let expected = expected.map_or_else(|| "null".to_owned(), |number| number.to_string());
+        assert_eq!(format!(r#""{}","expected":{expected},"missing":{missing}"#, basis.name()), told);
+        told
     }
 }
 

@@ -13,6 +13,7 @@ mod entering;
 mod faults;
 mod hints;
 mod killed;
+mod last_events;
 mod model;
 mod opening;
 mod reconciling;
