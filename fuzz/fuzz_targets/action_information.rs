@@ -6,17 +6,18 @@ use dicom_core::{Tag, VR};
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
 use libfuzzer_sys::fuzz_target;
-use tidegate_protocol::commitment::{InformationFault, Information, Encoding};
+use tidegate_protocol::commitment::{Encoding, Form, Information, InformationFault};
 
 const MOST: u32 = 20;
 
 type Read = (Result<String, InformationFault>, Vec<(String, String)>);
 
 fn read(bytes: &[u8], encoding: Encoding, piece: usize) -> Read {
-    let mut reader = Information::new(encoding, MOST);
+    let mut reader = Information::new(Form::Action, encoding, MOST);
     let mut references = Vec::new();
     for piece in bytes.chunks(piece.max(1)) {
-        let _ = reader.push(piece, &mut |reference| {
+        let _ = reader.push(piece, &mut |reference, reason| {
+            assert_eq!(reason, None);
             assert!((1..=64).contains(&reference.sop_class.len()) && (1..=64).contains(&reference.sop_instance.len()));
             references.push((reference.sop_class.to_owned(), reference.sop_instance.to_owned()));
         });

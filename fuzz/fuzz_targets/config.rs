@@ -38,13 +38,13 @@ mod audit {
 
 use std::path::Path;
 
-use config::{Environment, Flags, Loaded, from_text, process_environment};
+use config::{Environment, Flags, Loaded, from_text};
 use libfuzzer_sys::fuzz_target;
 
 /// Variables, a line each.
 fn environment(lines: &str) -> Environment {
     let variables = lines.lines().filter_map(|line| line.split_once('='));
-    process_environment().source(Some(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    Environment::of(variables.map(|(name, value)| (name.into(), value.into())))
 }
 
 fn load(text: &str, variables: &str) -> Option<Loaded> {
