@@ -2,7 +2,7 @@
 //!
 //! The writer sends it after the commit, also if the source is gone, and usually once. It may be repeated: by a retry after the death of a
 //! writer, an identical resend, a commit that ends after its timeout. It may be missing: after a crash, or if the writer was fenced and the
-//! source is gone. So a sink is idempotent, and one that must be complete compares with the storage.
+//! source is gone. So a subscriber is idempotent, and one that must be complete compares with the storage.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -110,7 +110,7 @@ pub(crate) fn ms_ahead(now_ms: i64, ahead: Duration) -> i64 {
     now_ms.saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// An instance is stored. The event borrows: a sink that hands it on copies what it needs, and pays for that.
+/// An instance is stored. The event borrows: a subscriber that hands it on copies what it needs, and pays for that.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed<'a> {
     /// The sender.
@@ -122,29 +122,29 @@ pub struct Committed<'a> {
 }
 
 /// A consumer of committed instances.
-pub trait Sink: Send + Sync {
-    /// Takes note of an instance, on the thread of a writer or an association: it must not block or panic. A sink whose queue is full
+pub trait Subscriber: Send + Sync {
+    /// Takes note of an instance, on the thread of a writer or an association: it must not block or panic. A subscriber whose queue is full
     /// records that it has missed instances.
     fn committed(&self, event: &Committed<'_>);
 }
 
-/// All sinks of a node.
+/// All subscribers of a node.
 #[derive(Clone, Default)]
-pub(crate) struct Sinks(Arc<[Arc<dyn Sink>]>);
+pub(crate) struct Subscribers(Arc<[Arc<dyn Subscriber>]>);
 
-impl Sinks {
-    pub(crate) fn new(sinks: Vec<Arc<dyn Sink>>) -> Self {
-        Self(sinks.into())
+impl Subscribers {
+    pub(crate) fn new(subscribers: Vec<Arc<dyn Subscriber>>) -> Self {
+        Self(subscribers.into())
     }
 
-    /// Tells every sink.
+    /// Tells every subscriber.
     pub(crate) fn tell(&self, event: &Committed<'_>) {
-        self.0.iter().for_each(|sink| sink.committed(event));
+        self.0.iter().for_each(|subscriber| subscriber.committed(event));
     }
 }
 
-impl fmt::Debug for Sinks {
+impl fmt::Debug for Subscribers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sinks({})", self.0.len())
+        write!(f, "Subscribers({})", self.0.len())
     }
 }

@@ -64,7 +64,7 @@ pub use catalogue::state::{
     CatalogueRequest, CatalogueState, Condition, LastBatch, OpenGap, RetentionState, Work, WorkState,
 };
 pub use commitment::state::{Call, CommitmentCondition, CommitmentState, NO_WAY, ReportFailure};
-pub use committed::{Committed, Origin, Sink};
+pub use committed::{Committed, Origin, Subscriber};
 pub use delivery::state::{DestinationPhase, DestinationState};
 pub use gauges::activity::{AssociationUse, WriterUse};
 pub use gauges::counters::SpoolReason;

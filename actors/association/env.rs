@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::passcodes::PasscodeQueue;
 use crate::commitment;
-use crate::committed::Sinks;
+use crate::committed::Subscribers;
 use crate::delivery;
 use crate::gauges::Gauges;
 use crate::ingest::Ingest;
@@ -30,7 +30,7 @@ pub(crate) struct Env {
     pub(crate) wanted: Wanted,
     /// Where and how an instance is stored of which no access rule says more.
     pub(crate) placement: Placement,
-    pub(crate) sinks: Sinks,
+    pub(crate) subscribers: Subscribers,
     pub(crate) passcodes: Arc<PasscodeQueue>,
     /// Delivery, for what destinations report.
     pub(crate) delivery: Arc<delivery::Shared>,
@@ -51,7 +51,7 @@ impl Env {
             durability: self.placement.durability,
             writers: live.writers,
             spool_threshold_bytes: live.associations.spool_threshold_bytes,
-            sinks: self.sinks.clone(),
+            subscribers: self.subscribers.clone(),
         }
     }
 

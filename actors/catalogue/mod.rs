@@ -37,12 +37,12 @@ mod record;
 mod record_tests;
 pub(crate) mod retention;
 pub(crate) mod shared;
-mod sink;
 pub mod state;
+mod subscriber;
 #[cfg(test)]
 mod tests;
 mod work;
 
 pub(crate) use self::disk::{Assumed, RootDisk};
 pub(crate) use self::shared::Shared;
-pub(crate) use self::sink::CatalogueSink;
+pub(crate) use self::subscriber::CatalogueSubscriber;

@@ -8,7 +8,7 @@
 //! | [`lateness`], [`file`](mod@file) | an answer that is late; the file of an instance |
 //! | [`contexts`] | what is proposed, and the way of each instance in what is accepted |
 //! | [`hub`] | what the associations share with the child |
-//! | [`committing`], [`committed`] | what the destination is asked to commit; what becomes of that |
+//! | [`committing`], [`proof`] | what the destination is asked to commit; what becomes of that |
 //! | [`asking`], [`requesting`], [`report`] | an association's part of that; a report, and who waits for its answer |
 //! | [`echo`] | an association's question whether a destination lives that has lost instances |
 //! | [`export`] | what an association has delivered, for the audit trail |
@@ -27,7 +27,6 @@ mod association;
 pub(crate) mod backoff;
 mod bandwidth;
 mod breaker;
-mod committed;
 mod committing;
 mod contexts;
 mod echo;
@@ -41,6 +40,7 @@ mod lateness;
 mod opening;
 mod outcome;
 mod plan;
+mod proof;
 mod queue;
 pub(crate) mod report;
 mod requesting;

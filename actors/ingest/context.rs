@@ -7,7 +7,7 @@ use tidegate_storage::{Durability, Instance};
 use tokio::sync::watch;
 
 use super::sizing::{self, FIRST_SEGMENT, SpoolExtent};
-use crate::committed::Sinks;
+use crate::committed::Subscribers;
 use crate::gauges::counters::{Counters, SpoolReason};
 use crate::gauges::latency::Latencies;
 use crate::mailbox::WriterMailbox;
@@ -26,7 +26,7 @@ pub(crate) struct Ingest {
     pub(crate) writers: WriterSettings,
     /// Bytes of a dataset that are kept in memory; a longer one is spooled.
     pub(crate) spool_threshold_bytes: u64,
-    pub(crate) sinks: Sinks,
+    pub(crate) subscribers: Subscribers,
 }
 
 impl Ingest {

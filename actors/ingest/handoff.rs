@@ -48,10 +48,10 @@ impl Work for Arc<StoreInstance> {
     /// Prevents a hung writer from storing the instance later, unless it is stored already.
     fn cancel(&self, ingest: &Ingest, refusal: Refusal) -> Outcome<Stored> {
         match self.instance.cancel() {
-            // The writer was fenced or hangs, and may never tell the sinks.
+            // The writer was fenced or hangs, and may never tell the subscribers.
             Cancellation::TooLate(stored) => {
                 let (origin, instance) = (&self.origin, &self.instance);
-                ingest.sinks.tell(&Committed { origin, instance, stored: &stored });
+                ingest.subscribers.tell(&Committed { origin, instance, stored: &stored });
                 Ok(stored)
             }
             // The rename is in progress. The instance may get stored; an identical resend is then answered with success.

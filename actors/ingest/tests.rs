@@ -17,7 +17,7 @@ use tidegate_storage::{meta::FileMeta, uid::Uid};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::*;
-use crate::committed::{Committed, Origin, Sink};
+use crate::committed::{Committed, Origin, Subscriber};
 use crate::gauges::counters::SpoolReason;
 use crate::mailbox::{WriterState, WriterTask};
 use crate::node::settings::*;
@@ -49,7 +49,7 @@ impl Drop for Node {
 #[derive(Default)]
 struct Heard(Mutex<Vec<(String, PathBuf, Digest)>>);
 
-impl Sink for Heard {
+impl Subscriber for Heard {
     fn committed(&self, event: &Committed<'_>) {
         assert_eq!(**event.origin, origin());
         let uid = event.instance.meta.sop_instance_uid.as_str().to_owned();

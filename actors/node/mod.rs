@@ -27,7 +27,7 @@ use tracing::warn;
 use self::phase::Phase;
 use self::settings::{LiveSettings, NodeSettings};
 use self::shared::Shared;
-use crate::committed::Sink;
+use crate::committed::Subscriber;
 use crate::gauges::audit::AuditEvent;
 use crate::gauges::observer::Observer;
 use crate::network::listener::{Sockets, bind};
@@ -122,7 +122,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node, with `services` as further children of its supervisor and `sinks` that are told of committed instances, and waits
+    /// Starts a node, with `services` as further children of its supervisor and `subscribers` that are told of committed instances, and waits
     /// until every child is ready. Must be called on an actix system.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Node {
     pub async fn start(
         settings: NodeSettings,
         services: Vec<Service>,
-        sinks: Vec<Arc<dyn Sink>>,
+        subscribers: Vec<Arc<dyn Subscriber>>,
     ) -> Result<Self, StartError> {
         let NodeSettings { listen, tls_listen, association_threads, writers, storage, audits, catalogue, live } =
             settings;
@@ -147,7 +147,7 @@ impl Node {
         let (plain, local_address) = bind_if(listen)?.unzip();
         let (tls, tls_address) = bind_if(tls_listen)?.unzip();
         let sockets = Sockets { plain, tls };
-        let shared = Shared::new(live, writers, association_threads, audits, catalogue, &store, sinks)?;
+        let shared = Shared::new(live, writers, association_threads, audits, catalogue, &store, subscribers)?;
         let shared = Arc::new(shared);
         if shared.commitment.is_none() && shared.live().commitment.is_enabled {
             warn!("storage commitment is not served: it needs the catalogue (catalogue.path)");

@@ -18,9 +18,9 @@ use super::phase::Phase;
 use super::settings::{AssociationSettings, CatalogueSettings, LiveSettings};
 use crate::association::{self, PasscodeQueue};
 use crate::catalogue::deliveries::Deliveries;
-use crate::catalogue::{self, Assumed, CatalogueSink, RootDisk};
+use crate::catalogue::{self, Assumed, CatalogueSubscriber, RootDisk};
 use crate::commitment;
-use crate::committed::{Sink, Sinks, clock_ms};
+use crate::committed::{Subscriber, Subscribers, clock_ms};
 use crate::delivery;
 use crate::elements::Catalogued;
 use crate::gauges::Gauges;
@@ -55,8 +55,8 @@ pub struct Shared {
     pub(crate) baseline: Baseline,
     /// Where and how an instance is stored of which no access rule says more.
     pub(crate) placement: Placement,
-    /// The sinks of committed instances.
-    pub(crate) sinks: Sinks,
+    /// The subscribers of committed instances.
+    pub(crate) subscribers: Subscribers,
     pub(crate) passcodes: Arc<PasscodeQueue>,
     /// The catalogue, if there is one.
     pub(crate) catalogue: Option<Arc<catalogue::Shared>>,
@@ -84,7 +84,7 @@ impl Shared {
         audits: bool,
         catalogue: Option<CatalogueSettings>,
         store: &Store,
-        mut sinks: Vec<Arc<dyn Sink>>,
+        mut subscribers: Vec<Arc<dyn Subscriber>>,
     ) -> Result<Self, AllocatorError> {
         let of_catalogue = |settings: &CatalogueSettings| Catalogued::of(settings.keeps_patients);
         let catalogued = catalogue.as_ref().map_or(Catalogued::Nothing, of_catalogue);
@@ -93,7 +93,9 @@ impl Shared {
         // An association has the number of its account.
         budget.number_accounts_from(store.first_association());
         let catalogue = catalogue.map(|settings| catalogue::Shared::new(settings, &budget));
-        sinks.extend(catalogue.iter().map(|shared| Arc::new(CatalogueSink::new(shared.clone())) as Arc<dyn Sink>));
+        subscribers.extend(
+            catalogue.iter().map(|shared| Arc::new(CatalogueSubscriber::new(shared.clone())) as Arc<dyn Subscriber>),
+        );
         let live = Arc::new(Live::new(live));
         let settings = live.get();
         let record = || store.settings().root.join(COMMITMENTS);
@@ -112,7 +114,7 @@ impl Shared {
             probe: AllocatorProbe::new()?,
             baseline: Baseline::default(),
             placement: store.settings().placement(),
-            sinks: Sinks::new(sinks),
+            subscribers: Subscribers::new(subscribers),
             catalogue,
             commitment,
             senders: Arc::default(),
@@ -165,7 +167,7 @@ impl Shared {
             pressure: self.pressure.subscribe(),
             wanted: self.gauges.wanted_beside(self.store.wanted()),
             placement: self.placement.clone(),
-            sinks: self.sinks.clone(),
+            subscribers: self.subscribers.clone(),
             passcodes: self.passcodes.clone(),
             delivery: self.delivery.clone(),
             commitment: self.commitment.clone(),
@@ -194,7 +196,7 @@ impl Shared {
             live: self.live.clone(),
             gauges: self.gauges.clone(),
             mailbox: self.mailbox.clone(),
-            sinks: self.sinks.clone(),
+            subscribers: self.subscribers.clone(),
         }
     }
 

@@ -16,7 +16,7 @@ use tidegate_storage::{Commit, Files, Store, StoreError, Stored};
 use tokio::sync::oneshot;
 
 use self::failures::Failures;
-use crate::committed::{Committed, Sinks};
+use crate::committed::{Committed, Subscribers};
 use crate::fault::{self, Injected};
 use crate::gauges::Gauges;
 use crate::gauges::activity::WriterActivity;
@@ -39,7 +39,7 @@ pub(crate) struct Env {
     pub(crate) live: Arc<Live>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) mailbox: Arc<WriterMailbox>,
-    pub(crate) sinks: Sinks,
+    pub(crate) subscribers: Subscribers,
 }
 
 /// A writer: the consumer of the mailbox. Its end, a panic and the end of its thread all drop it.
@@ -331,7 +331,7 @@ impl Writer {
             (Some(Job::Commit(CommitJob { store, reply, .. })), Outcome::Committed(stored)) => {
                 if let Ok(stored) = &stored {
                     self.activity.stored(store.instance.dataset_bytes());
-                    self.env.sinks.tell(&Committed { origin: &store.origin, instance: &store.instance, stored });
+                    self.env.subscribers.tell(&Committed { origin: &store.origin, instance: &store.instance, stored });
                 }
                 drop(store); // the memory is free before the association has the answer
                 send(reply, stored)

@@ -1,4 +1,4 @@
-//! The sink of the catalogue.
+//! The subscriber of the catalogue.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use tidegate_catalogue::Again;
 use super::queue::Entry;
 use super::record::Noted;
 use super::shared::Shared;
-use crate::committed::{Committed, Sink, clock_ms};
+use crate::committed::{Committed, Subscriber, clock_ms};
 
 /// Queues a record of each committed instance.
-pub(crate) struct CatalogueSink(Arc<Shared>);
+pub(crate) struct CatalogueSubscriber(Arc<Shared>);
 
-impl CatalogueSink {
+impl CatalogueSubscriber {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
     }
 }
 
-impl Sink for CatalogueSink {
+impl Subscriber for CatalogueSubscriber {
     fn committed(&self, event: &Committed<'_>) {
         let again = || Again { path: event.stored.path.clone(), origin: event.origin.catalogued(), at_ms: clock_ms() };
         let entry = Noted::of(event).map_or_else(|| Entry::Stored(again()), Entry::Noted);
