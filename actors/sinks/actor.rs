@@ -2,7 +2,6 @@
 //!
 //! Reading the catalogue blocks this thread as long as its disk does, so the child has no heartbeat, as the children of destinations have none.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::event::{EventOut, PublishError};
+use super::page::Page;
 use super::publisher::Publisher;
 use super::shared::{Figures, Shared, SinkPhase};
 use crate::catalogue::deliveries::{Deliveries, NotNoted};
@@ -29,8 +29,6 @@ use crate::supervision::liveness::Liveness;
 
 /// Attempts under way at a time, each over a connection of its own.
 pub(super) const MOST: usize = 4;
-/// Events that are read at a time.
-const PAGE: u32 = 256;
 /// Memory of a page, with texts of each event, of the connections to the sink, and of the connection to the catalogue.
 const WORK_BYTES: u64 = 4 << 20;
 /// Between two looks at what is due, whatever changes.
@@ -74,14 +72,11 @@ pub(crate) struct SinkActor {
     pub(super) figures: Arc<Figures>,
     reader: Option<(Reader, MemoryLease)>,
     pub(super) row: Option<(SinkRow, Generation)>,
-    /// Events of the last page that were not begun.
-    pub(super) page: Vec<OwedEvent>,
+    pub(super) page: Page,
     attempts: FuturesUnordered<Attempt>,
     noting: FuturesUnordered<Noting>,
     pub(super) idle: Vec<Publisher>,
     pub(super) notes: Vec<EventNote>,
-    /// Events under way, or whose outcome is not durable yet.
-    begun: HashSet<(Generation, i64)>,
     /// Ticks when an operator has changed what is owed.
     ordered: watch::Receiver<u64>,
     /// Failures of the sink as a whole in a row, and when it is asked again.
@@ -117,12 +112,11 @@ impl SinkActor {
             env,
             reader: None,
             row: None,
-            page: Vec::new(),
+            page: Page::default(),
             attempts: FuturesUnordered::new(),
             noting: FuturesUnordered::new(),
             idle: Vec::new(),
             notes: Vec::new(),
-            begun: HashSet::new(),
             down: None,
             failed_in_row: 0,
             is_told_down: false,
@@ -219,10 +213,13 @@ impl SinkActor {
         // Where the clock was set back, it is due.
         let due_at = |ms: i64| now + Some(wait(ms)).filter(|wait| *wait <= LONGEST_WAIT).unwrap_or_default();
         let next = self.row.as_ref().filter(|(row, _)| row.gone_ms.is_none()).and_then(|(row, _)| row.due_ms);
-        let is_due = wants_page && self.page.is_empty() && next.is_some_and(|ms| due_at(ms) <= now);
+        let wants_page = wants_page && self.page.wants_more(self.row.as_ref().map(|(_, generation)| *generation));
+        // What is under way is due in the file, so another study that has become due is not seen from here.
+        let not_before = self.looked_at.filter(|_| !self.page.is_empty()).map_or(now, |at| at + RETRY);
+        let is_due = wants_page && not_before <= now && next.is_some_and(|ms| due_at(ms) <= now);
         if !self.has_changed && !is_due {
-            if let Some(ms) = next.filter(|_| wants_page && self.page.is_empty()) {
-                self.wake_at = self.wake_at.min(due_at(ms));
+            if let Some(ms) = next.filter(|_| wants_page) {
+                self.wake_at = self.wake_at.min(due_at(ms).max(not_before));
             }
             return;
         }
@@ -231,7 +228,7 @@ impl SinkActor {
             return;
         }
         self.looked_at = Some(now);
-        match self.read(wants_page && self.page.is_empty()) {
+        match self.read(wants_page) {
             Ok(()) => {
                 (self.has_changed, self.is_unreadable) = (false, false);
                 // With the first of what is due still to be noted, the rest is looked at when it was.
@@ -271,12 +268,7 @@ impl SinkActor {
         let latest_ms = ms_ahead(now_ms, LONGEST_WAIT);
         let until_ms = row.due_ms.filter(|due_ms| *due_ms > latest_ms).unwrap_or(now_ms);
         if wants_page && row.gone_ms.is_none() && row.due_ms.is_some_and(|due_ms| due_ms <= until_ms) {
-            // Those that are begun are due in the file until their outcome is noted.
-            let limit = PAGE + u32::try_from(self.begun.len()).unwrap_or(0);
-            let mut page = reader.due_events(row.id, until_ms, limit)?;
-            page.retain(|event| !self.begun.contains(&(generation, event.event)));
-            page.reverse(); // it is taken from its end
-            self.page = page;
+            self.page.read(reader, generation, (row.id, until_ms))?;
         }
         self.row = Some((row, generation));
         Ok(())
@@ -288,8 +280,7 @@ impl SinkActor {
         // One asks whether a sink that was down is back.
         let most = if self.down.is_some() { 1 } else { MOST };
         while self.attempts.len() < most {
-            let Some(owed) = self.page.pop() else { return };
-            self.begun.insert((generation, owed.event));
+            let Some(owed) = self.page.begin(generation) else { return };
             let event = EventOut::of(&owed, generation, &self.events.source, self.settings.patient);
             let mut publisher = self.idle.pop().unwrap_or_else(|| Publisher::new(&self.settings.kind));
             let settings = self.events.clone();
@@ -318,9 +309,7 @@ impl SinkActor {
     fn noted(&mut self, (notes, noted): (Vec<EventNote>, Result<(), NotNoted>)) {
         match noted {
             Ok(()) => {
-                for note in &notes {
-                    self.begun.remove(&(note.generation, note.event));
-                }
+                notes.iter().for_each(|note| self.page.noted(note));
                 self.has_changed = true;
             }
             Err(NotNoted::NoMemory) => self.notes.splice(..0, notes).for_each(drop),

@@ -2,7 +2,8 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`actor`] | the child: pages of the events that are due, attempts |
+//! | [`actor`] | the child: what is due is begun, and outcomes are noted |
+//! | [`page`] | the events that are in memory, and their order |
 //! | [`settling`] | the outcome of each attempt |
 //! | [`event`] | an event as it is published, and how an attempt may fail |
 //! | [`publisher`] | the kinds of sinks, a file each |
@@ -21,6 +22,7 @@ mod amqp;
 pub(crate) mod event;
 mod http;
 mod nats;
+mod page;
 mod publisher;
 mod settling;
 pub(crate) mod shared;

@@ -44,6 +44,7 @@ impl SinkActor {
             }
             Err(error) => self.failed(error, &owed, (at_ms, age), now),
         };
+        self.page.ended(generation, &owed, &outcome);
         let (sink, event) = (owed.sink, owed.event);
         self.notes.push(EventNote { generation, sink, event, outcome, at_ms });
     }

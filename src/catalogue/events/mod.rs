@@ -115,6 +115,8 @@ pub struct OwedEvent {
     pub owed_ms: i64,
     /// Failed attempts so far.
     pub attempts: u32,
+    /// The study whose events are published in their order, as this catalogue numbers it.
+    pub study_id: Option<i64>,
     /// The study that it is about, as the catalogue knows it now; nothing if it is about none.
     pub study: StudyValues,
 }

@@ -1,5 +1,7 @@
 //! What attempts and operators make of the events that are owed.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::{EventChange, EventNote, EventOutcome, outbox};
@@ -12,7 +14,7 @@ pub(crate) fn enter(db: &Connection, note: &EventNote) -> Result<bool> {
     let Some(study) = study else { return Ok(false) };
     match outcome {
         EventOutcome::Published => {
-            remove(db, sink, event)?;
+            outbox::remove(db, sink, event)?;
             let sql = "UPDATE sink SET waiting = waiting - 1, published = published + 1 WHERE id = ?1";
             db.prepare_cached(sql)?.execute([sink])?;
             advance(db, sink, study)?;
@@ -39,14 +41,10 @@ pub(crate) fn enter(db: &Connection, note: &EventNote) -> Result<bool> {
     Ok(true)
 }
 
-fn remove(db: &Connection, sink: i64, event: i64) -> Result<()> {
-    db.prepare_cached("DELETE FROM owed_event WHERE sink = ?1 AND event = ?2")?.execute((sink, event)).map(drop)
-}
-
-/// The next event of a study may be sent.
+/// The next event of a study may be sent. Without the index, SQLite goes through the queue of the sink for it.
 fn advance(db: &Connection, sink: i64, study: Option<i64>) -> Result<()> {
     let sql = "UPDATE owed_event SET due_ms = 0 WHERE due_ms IS NULL AND state = 0 AND sink = ?1 AND event =
-        (SELECT min(event) FROM owed_event WHERE sink = ?1 AND study = ?2 AND state = 0)";
+        (SELECT min(event) FROM owed_event INDEXED BY owed_event_study WHERE sink = ?1 AND study = ?2 AND state = 0)";
     db.prepare_cached(sql)?.execute((sink, study)).map(drop)
 }
 
@@ -73,10 +71,12 @@ pub(crate) fn change(
         Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, bool>(2)?))
     })?;
     let rows = rows.collect::<Result<Vec<_>>>()?;
+    // Of a study, whatever order of it was changed.
+    let mut studies = BTreeSet::new();
     for (event, study, was_dead) in &rows {
         let (waiting, dead) = match (change, *was_dead) {
             (EventChange::Drop, was_dead) => {
-                remove(db, sink, *event)?;
+                outbox::remove(db, sink, *event)?;
                 if was_dead { (0, -1) } else { (-1, 0) }
             }
             (EventChange::Retry, true) => {
@@ -88,16 +88,19 @@ pub(crate) fn change(
             (EventChange::Retry, false) => {
                 let sql = "UPDATE owed_event SET attempts = 0, due_ms = min(due_ms, 0) WHERE sink = ?1 AND event = ?2";
                 db.prepare_cached(sql)?.execute((sink, event))?;
-                (0, 0)
+                continue;
             }
         };
         let sql = "UPDATE sink SET waiting = waiting + ?2, dead = dead + ?3 WHERE id = ?1";
         db.prepare_cached(sql)?.execute((sink, waiting, dead))?;
+        studies.extend(*study);
+    }
+    for study in studies {
         // Only the first of a study is tried: one that was dead may come before it.
-        let hold = "UPDATE owed_event SET due_ms = NULL WHERE sink = ?1 AND study = ?2 AND state = 0 AND due_ms IS NOT NULL AND event >
-            (SELECT min(event) FROM owed_event WHERE sink = ?1 AND study = ?2 AND state = 0)";
+        let hold = "UPDATE owed_event INDEXED BY owed_event_study SET due_ms = NULL WHERE sink = ?1 AND study = ?2 AND state = 0 AND due_ms IS NOT NULL AND event >
+            (SELECT min(event) FROM owed_event INDEXED BY owed_event_study WHERE sink = ?1 AND study = ?2 AND state = 0)";
         db.prepare_cached(hold)?.execute((sink, study))?;
-        advance(db, sink, *study)?;
+        advance(db, sink, Some(study))?;
     }
     let is_full = rows.len() >= STEP as usize;
     Ok((rows.len() as u64, rows.last().filter(|_| is_full).map(|(event, ..)| *event)))

@@ -69,8 +69,9 @@ impl<'a> Outbox<'a> {
             owe(self.db, sink, event, study, at_ms)?;
         }
         if event % PRUNING == 0 {
-            let sql = "DELETE FROM event WHERE id <= ?1 AND NOT EXISTS (SELECT 1 FROM owed_event WHERE owed_event.event = event.id)";
-            self.db.prepare_cached(sql)?.execute([event - KEPT])?;
+            // What is owed longer goes when it is owed no more.
+            let sql = "DELETE FROM event WHERE id > ?1 AND id <= ?2 AND NOT EXISTS (SELECT 1 FROM owed_event WHERE owed_event.event = event.id)";
+            self.db.prepare_cached(sql)?.execute([event - KEPT - 2 * PRUNING, event - KEPT])?;
             let sql = "DELETE FROM told WHERE at_ms < (SELECT max(at_ms) FROM told) - ?1";
             self.db.prepare_cached(sql)?.execute([TOLD_MS])?;
         }
@@ -91,10 +92,18 @@ pub(crate) fn row_of(db: &Connection, name: &str) -> Result<i64> {
 /// An event waits for a sink, behind the earlier ones of its study.
 fn owe(db: &Connection, sink: i64, event: i64, study: Option<i64>, at_ms: i64) -> Result<()> {
     let sql = "INSERT INTO owed_event (sink, event, study, owed_ms, due_ms) VALUES (?1, ?2, ?3, ?4,
-        iif(EXISTS (SELECT 1 FROM owed_event WHERE sink = ?1 AND study = ?3 AND state = 0), NULL, 0))";
+        iif(EXISTS (SELECT 1 FROM owed_event INDEXED BY owed_event_study WHERE sink = ?1 AND study = ?3 AND state = 0), NULL, 0))";
     db.prepare_cached(sql)?.execute((sink, event, study, at_ms))?;
     db.prepare_cached("UPDATE sink SET waiting = waiting + 1 WHERE id = ?1")?.execute([sink])?;
     Ok(())
+}
+
+/// An event is not owed to a sink any more.
+pub(crate) fn remove(db: &Connection, sink: i64, event: i64) -> Result<()> {
+    db.prepare_cached("DELETE FROM owed_event WHERE sink = ?1 AND event = ?2")?.execute((sink, event))?;
+    let sql = "DELETE FROM event WHERE id = ?1 AND id <= (SELECT max(id) FROM event) - ?2
+        AND NOT EXISTS (SELECT 1 FROM owed_event WHERE owed_event.event = ?1)";
+    db.prepare_cached(sql)?.execute((event, KEPT + PRUNING)).map(drop)
 }
 
 /// A JSON text, made by SQLite: `expression` is of its JSON functions.

@@ -15,10 +15,15 @@ const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published, asked_m
 /// A query of [`OwedEvent`].
 macro_rules! owed {
     ($rest:literal) => {
+        owed!("", $rest)
+    };
+    ($index:literal, $rest:literal) => {
         concat!(
             "SELECT o.sink, o.event, kind, at_ms, data, o.owed_ms, o.attempts, ifnull(study.uid, ''), patient_id, patient_name, patient_birth_date,
-                accession_number, study_date, description, o.state, o.due_ms, o.last_ms, o.why, subject
-            FROM owed_event AS o CROSS JOIN event ON event.id = o.event LEFT JOIN study ON study.id = event.study ",
+                accession_number, study_date, description, o.state, o.due_ms, o.last_ms, o.why, subject, o.study
+            FROM owed_event AS o ",
+            $index,
+            " CROSS JOIN event ON event.id = o.event LEFT JOIN study ON study.id = event.study ",
             $rest
         )
     };
@@ -122,6 +127,7 @@ fn owed(row: &Row<'_>) -> Result<OwedEvent> {
         data: row.get(4)?,
         owed_ms: row.get(5)?,
         attempts: row.get(6)?,
+        study_id: row.get(19)?,
         study: StudyValues::read(row, 7)?,
     })
 }
@@ -157,6 +163,24 @@ impl Reader {
     pub fn due_events(&mut self, sink: i64, now_ms: i64, limit: u32) -> std::result::Result<Vec<OwedEvent>, Error> {
         let sql = owed!("WHERE o.sink = ?1 AND o.due_ms <= ?2 ORDER BY o.due_ms, o.event LIMIT ?3");
         self.file.ask(|db| page(db, sql, &[&sink, &now_ms, &limit], owed))
+    }
+
+    /// The events of a study that wait for a sink behind another one, in their order, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of [`tidegate_database::Reader::ask`].
+    pub fn events_behind(
+        &mut self,
+        sink: i64,
+        study: i64,
+        event: i64,
+        limit: u32,
+    ) -> std::result::Result<Vec<OwedEvent>, Error> {
+        let sql = owed!(
+            "INDEXED BY owed_event_study",
+            "WHERE o.sink = ?1 AND o.study = ?2 AND o.state = 0 AND o.event > ?3 ORDER BY o.event LIMIT ?4"
+        );
+        self.file.ask(|db| page(db, sql, &[&sink, &study, &event, &limit], owed))
     }
 
     /// Events that are owed to a sink, or to all, from behind `after`, at most `limit`; only dead ones if `is_dead`.

@@ -219,6 +219,33 @@ fn a_receiver_that_fails_gets_everything_in_order_and_a_redirect_is_not_followed
     assert_eq!(node.stop(), Some(0));
 }
 
+/// An event follows the one before it as soon as that was taken, and never overtakes one that was not.
+#[test]
+fn events_of_one_study_keep_their_order_through_failures() {
+    let receiver = Receiver::started();
+    let mut answers = vec!["200"; 120];
+    for (at, answer) in [(7, "503"), (8, "close"), (30, "500"), (31, "500"), (60, "garbage"), (100, "slow")] {
+        answers[at] = answer;
+    }
+    receiver.tell(&answers);
+    let mut node = start(None, &receiver.table("events = [\"instance.stored\"]"));
+    store(&node, "1.2.3", 0..120);
+    store(&node, "1.2.4", 0..3);
+    assert!(eventually(|| row(&node).is_some_and(|row| (row.waiting, row.published) == (0, 123))));
+    for (study, number) in [("1.2.3", 120), ("1.2.4", 3)] {
+        let of_study = |request: &&Value| request["event"]["subject"] == study;
+        let is_taken = |request: &&Value| request["told"] == "200" || request["told"] == "slow";
+        let requests = receiver.requests();
+        let event =
+            |request: &Value| request["id"].as_str().and_then(|id| id.rsplit('-').next()?.parse().ok()).unwrap();
+        let tried: Vec<u64> = requests.iter().filter(of_study).map(event).collect();
+        assert!(tried.is_sorted(), "{tried:?}");
+        let taken = requests.iter().filter(of_study).filter(is_taken).count();
+        assert_eq!(taken, number);
+    }
+    assert_eq!(node.stop(), Some(0));
+}
+
 #[test]
 fn an_answer_counts_for_its_own_request_alone() {
     let receiver = Receiver::started();

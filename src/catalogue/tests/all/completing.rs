@@ -58,13 +58,13 @@ impl Fixture {
         self.events().into_iter().map(|(kind, _)| kind).collect()
     }
 
-    fn due(&self, now_ms: i64) -> Vec<OwedEvent> {
+    pub(super) fn due(&self, now_ms: i64) -> Vec<OwedEvent> {
         let mut reader = self.reader();
         let sink = reader.sink("ris").unwrap().unwrap().id;
         reader.due_events(sink, now_ms, 100).unwrap()
     }
 
-    fn note_event(&mut self, event: &OwedEvent, outcome: EventOutcome) {
+    pub(super) fn note_event(&mut self, event: &OwedEvent, outcome: EventOutcome) {
         let generation = self.reader().generation().unwrap();
         let note = EventNote { generation, sink: event.sink, event: event.event, outcome, at_ms: 1 };
         self.catalogue.enter_news(&News { event_notes: &[&note], ..News::default() }).unwrap();

@@ -1,6 +1,7 @@
-//! The last events of a kind.
+//! Events that are kept, and which of them are the last of a kind.
 
 use tidegate_catalogue::EventKind::{InstanceStored, StudyComplete};
+use tidegate_catalogue::EventOutcome;
 
 use super::completing::following;
 use super::support::{Fixture, record};
@@ -31,4 +32,29 @@ fn the_last_events_of_a_kind_are_found_behind_many_of_others() {
     assert_eq!(reader.before_last_events(0, Some(StudyComplete)).unwrap(), last);
     assert_eq!(reader.before_last_events(9, Some(StudyComplete)).unwrap(), 0);
     assert_eq!(reader.events(0, Some(StudyComplete), 10).unwrap().events.len(), 3);
+}
+
+#[test]
+fn what_is_owed_is_kept_for_as_long_as_it_is_and_then_no_longer_than_other_events() {
+    let mut fixture = Fixture::following(following(&[InstanceStored]));
+    let numbers: Vec<u32> = (1..=13_000).collect();
+    for numbers in numbers.chunks(1000) {
+        let records: Vec<_> = numbers.iter().map(|number| record(1, 1, *number)).collect();
+        fixture.catalogue.enter(&records).unwrap();
+    }
+    let kept = |fixture: &Fixture| -> Vec<i64> {
+        fixture.reader().events(0, None, 20_000).unwrap().events.iter().map(|event| event.event).collect()
+    };
+    let all = kept(&fixture);
+    assert_eq!(all.len(), 13_000);
+    let due = fixture.due(1);
+    assert_eq!((due.len(), due[0].event), (1, all[0]));
+    let behind = fixture.reader().events_behind(due[0].sink, due[0].study_id.unwrap(), due[0].event, 50).unwrap();
+    assert_eq!(behind.iter().map(|event| event.event).collect::<Vec<_>>(), all[1..51]);
+    for event in [&due[0], &behind[0]] {
+        fixture.note_event(event, EventOutcome::Published);
+    }
+    assert_eq!(kept(&fixture), all[2..]);
+    assert_eq!(fixture.due(1)[0].event, all[2]);
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
 }
