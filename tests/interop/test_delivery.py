@@ -16,12 +16,12 @@ from reference import ReferenceReceiver
 LIMIT_S = 60
 
 
-def gateway(start_node, directory: Path, port: int, called: str, more: str = "", **settings: str):
+def gateway(start_node, directory: Path, port: int, called: str, more: str = "", attempts: int = 1, **settings: str):
     """A node that delivers everything to one archive."""
     configuration = directory / "gateway.toml"
     configuration.write_text(
         f'[delivery]\nto = ["archive"]\n[[destination]]\nname = "archive"\nkind = "dicom"\naddress = "127.0.0.1:{port}"\n'
-        f'called = "{called}"\nattempts = 1\n{more}\n'
+        f'called = "{called}"\nattempts = {attempts}\n{more}\n'
     )
     return start_node(configuration, storage__duplicates="keep-both", **settings)
 

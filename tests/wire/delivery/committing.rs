@@ -61,8 +61,9 @@ fn reports_of_several_requests_are_taken_at_once() {
         store(&gateway.node, request * 2..request * 2 + 2);
         assert!(eventually(|| scp.asked().len() > request as usize));
     }
-    assert!(eventually(|| scp.reported().len() == 3));
-    assert_eq!(scp.reported(), [0, 0, 0]);
+    // Two instances may be of two requests.
+    assert!(eventually(|| scp.reported().len() >= 3));
+    assert!(scp.reported().iter().all(|status| *status == 0), "{:?}", scp.reported());
     gateway.wait_for(6, 0);
 }
 
