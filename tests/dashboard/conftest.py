@@ -1,5 +1,6 @@
 """Fixtures: a node with its admin surface, and a real browser that looks at it."""
 
+import contextlib
 import time
 import urllib.error
 import urllib.request
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
@@ -29,11 +31,12 @@ FLAGS = [
 
 
 def until(look, what: str):
-    """Looks until there is something; it, or a failure."""
+    """Looks until there is something; it, or a failure. What the page has replaced while it was looked at is looked for again."""
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
-        if found := look():
-            return found
+        with contextlib.suppress(StaleElementReferenceException):
+            if found := look():
+                return found
         time.sleep(0.05)
     raise AssertionError(f"not within {LIMIT_S} s: {what}")
 

@@ -75,6 +75,7 @@ def failed(node, scanner, archives) -> None:
     scanner.send(1, numbers=(1, 2, 3))
     until(lambda: destination(node, "picky")["dead"] == 1 and destination(node, "picky")["delivered"] == 2, "one is dead")
     until(lambda: destination(node, "archive")["delivered"] == 3, "the other has all")
+    until(lambda: destination(node, "archive")["live"]["phase"] == "idle", "and nothing is under way")
     until(lambda: destination(node, LONG)["live"]["phase"] == "down", "the third is down")
 
 
