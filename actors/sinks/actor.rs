@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tidegate_catalogue::{Error, EventNote, Generation, OwedEvent, Reader, SinkRow};
+use tidegate_catalogue::{Error, EventNote, EventOutcome, Generation, OwedEvent, Reader, SinkRow};
 use tidegate_memory::{MemoryBudget, MemoryLease, Stage};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -74,6 +74,12 @@ pub(crate) struct SinkActor {
     pub(super) row: Option<(SinkRow, Generation)>,
     pub(super) page: Page,
     attempts: FuturesUnordered<Attempt>,
+    /// Of the attempts, those by former settings.
+    pub(super) former: usize,
+    /// When one was begun last.
+    begun_at: Option<Instant>,
+    /// It wants no events any more, and that is not durable yet.
+    pub(super) is_gone: bool,
     noting: FuturesUnordered<Noting>,
     pub(super) idle: Vec<Publisher>,
     pub(super) notes: Vec<EventNote>,
@@ -114,6 +120,9 @@ impl SinkActor {
             row: None,
             page: Page::default(),
             attempts: FuturesUnordered::new(),
+            former: 0,
+            begun_at: None,
+            is_gone: false,
             noting: FuturesUnordered::new(),
             idle: Vec::new(),
             notes: Vec::new(),
@@ -178,9 +187,9 @@ impl SinkActor {
         }
         if !is_stopping {
             self.look(now, !is_closed);
-            let is_gone = self.row.as_ref().is_some_and(|(row, _)| row.gone_ms.is_some());
+            let is_gone = self.is_gone || self.row.as_ref().is_some_and(|(row, _)| row.gone_ms.is_some());
             if !is_closed && !is_gone {
-                self.begin();
+                self.begin(now);
             }
         }
         self.rest_if_idle(now);
@@ -203,6 +212,7 @@ impl SinkActor {
         }
         self.events = events;
         // The next attempts are by the new settings, and at once.
+        self.former = self.attempts.len();
         self.idle.clear();
         self.down = None;
     }
@@ -229,7 +239,12 @@ impl SinkActor {
         }
         self.looked_at = Some(now);
         match self.read(wants_page) {
-            Ok(()) => {
+            // Without room in the budget, the sink waits.
+            Ok(false) => {
+                self.looked_at = Some(now + RETRY);
+                self.wake_at = self.wake_at.min(now + RETRY + LOOK_INTERVAL);
+            }
+            Ok(true) => {
                 (self.has_changed, self.is_unreadable) = (false, false);
                 // With the first of what is due still to be noted, the rest is looked at when it was.
                 self.wake_at = self.wake_at.min(now + RETRY);
@@ -242,19 +257,16 @@ impl SinkActor {
         }
     }
 
-    fn read(&mut self, wants_page: bool) -> Result<(), Error> {
+    /// False: there is no memory for it.
+    fn read(&mut self, wants_page: bool) -> Result<bool, Error> {
         if self.reader.is_none() {
             let holder = self.env.budget.open_account(format!("sink {:?}", self.name));
-            // Without room in the budget, the sink waits.
-            let Ok(lease) = holder.lease(Stage::Delivery, WORK_BYTES) else {
-                self.wake_at = self.wake_at.min(Instant::now() + RETRY);
-                return Ok(());
-            };
+            let Ok(lease) = holder.lease(Stage::Delivery, WORK_BYTES) else { return Ok(false) };
             self.reader = Some((Reader::open(&self.env.catalogue)?, lease));
         }
-        let Some((reader, _)) = &mut self.reader else { return Ok(()) };
+        let Some((reader, _)) = &mut self.reader else { return Ok(false) };
         let generation = reader.generation()?;
-        let Some(row) = reader.sink(&self.name)? else { return Ok(()) };
+        let Some(row) = reader.sink(&self.name)? else { return Ok(true) };
         // Another catalogue owes other events, under the same numbers.
         let is_another = self.row.as_ref().is_some_and(|(_, before)| *before != generation);
         if is_another {
@@ -271,16 +283,25 @@ impl SinkActor {
             self.page.read(reader, generation, (row.id, until_ms))?;
         }
         self.row = Some((row, generation));
-        Ok(())
+        Ok(true)
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, now: Instant) {
         let Some((_, generation)) = self.row.as_ref() else { return };
         let generation = *generation;
-        // One asks whether a sink that was down is back.
-        let most = if self.down.is_some() { 1 } else { MOST };
-        while self.attempts.len() < most {
+        loop {
+            let under_way = self.attempts.len() - self.former;
+            // One asks whether a sink that was down is back, and another one if it has no answer: it may hang by itself.
+            let asks_at = self.begun_at.filter(|_| self.down.is_some() && under_way > 0).map(|at| at + RETRY);
+            if let Some(at) = asks_at.filter(|at| *at > now) {
+                self.wake_at = self.wake_at.min(at);
+                return;
+            }
+            if under_way >= MOST {
+                return;
+            }
             let Some(owed) = self.page.begin(generation) else { return };
+            self.begun_at = Some(now);
             let event = EventOut::of(&owed, generation, &self.events.source, self.settings.patient);
             let mut publisher = self.idle.pop().unwrap_or_else(|| Publisher::new(&self.settings.kind));
             let settings = self.events.clone();
@@ -310,6 +331,11 @@ impl SinkActor {
         match noted {
             Ok(()) => {
                 notes.iter().for_each(|note| self.page.noted(note));
+                if notes.iter().any(|note| matches!(note.outcome, EventOutcome::Gone { .. })) {
+                    // The row says so from now on, until an operator wants otherwise.
+                    self.is_gone = false;
+                    self.forget_page();
+                }
                 self.has_changed = true;
             }
             Err(NotNoted::NoMemory) => self.notes.splice(..0, notes).for_each(drop),

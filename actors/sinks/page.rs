@@ -58,7 +58,8 @@ impl Page {
             events.push_back(event);
             events.extend(behind);
         }
-        events.retain(|event| !self.begun.contains_key(&(generation, event.event)));
+        let mut numbers = HashSet::new();
+        events.retain(|event| numbers.insert(event.event) && !self.begun.contains_key(&(generation, event.event)));
         self.events = events;
         Ok(())
     }

@@ -24,8 +24,10 @@ impl SinkActor {
         (of, (generation, owed), published): (OfSettings, Read, Result<(), PublishError>),
     ) {
         let (publisher, settings) = of;
-        // One of former settings is used no more.
-        if self.idle.len() < MOST && Arc::ptr_eq(&settings, &self.events) {
+        let is_former = !Arc::ptr_eq(&settings, &self.events);
+        if is_former {
+            self.former = self.former.saturating_sub(1);
+        } else if self.idle.len() < MOST {
             self.idle.push(publisher);
         }
         let (at_ms, now) = (clock_ms(), Instant::now());
@@ -42,6 +44,8 @@ impl SinkActor {
                 self.figures.seen.lock().last_success = Some(SystemTime::now());
                 EventOutcome::Published
             }
+            // That says nothing of the sink by its present settings.
+            Err(error) if is_former => EventOutcome::Retry { due_ms: at_ms, why: error.why() },
             Err(error) => self.failed(error, &owed, (at_ms, age), now),
         };
         self.page.ended(generation, &owed, &outcome);
@@ -59,6 +63,7 @@ impl SinkActor {
         let (why, after, is_down) = match error {
             PublishError::Retry { why, after, is_down } => (why, after, is_down),
             PublishError::Gone { why } => {
+                self.is_gone = true;
                 self.page.clear();
                 warn!(sink = self.name, "sink wants no events any more");
                 self.figures.seen.lock().last_error = Some((SystemTime::now(), why.clone()));

@@ -34,20 +34,23 @@ impl Webhook {
 
     pub(super) async fn publish(&mut self, event: &EventOut) -> Result<(), PublishError> {
         let deadline = Instant::now() + self.settings.timeout;
-        // A server may have closed a kept connection just now.
+        let down = |why| PublishError::Retry { why, after: None, is_down: true };
+        let late = format!("no answer within {}", humantime::format_duration(self.settings.timeout));
         if let Some((mut connection, used)) = self.kept.take()
             && used.elapsed() < KEPT
             && connection.is_quiet()
-            && let Ok(Ok(answer)) = timeout_at(deadline, self.request(connection, event)).await
         {
-            return judge(answer);
+            match timeout_at(deadline, self.request(connection, event)).await {
+                Ok(Ok(answer)) => return judge(answer),
+                // A server may have closed a kept connection just now.
+                Ok(Err(_)) => {}
+                Err(_) => return Err(down(late)),
+            }
         }
-        let down = |why| PublishError::Retry { why, after: None, is_down: true };
-        let WebhookSettings { host, port, tls, timeout, .. } = &self.settings;
+        let WebhookSettings { host, port, tls, .. } = &self.settings;
         let address = CallAddress { host: host.clone(), port: *port };
         let stream = CallStream::connect(&address, tls.clone(), deadline).await;
         let stream = stream.map_err(|error| down(error.to_string()))?;
-        let late = format!("no answer within {}", humantime::format_duration(*timeout));
         match timeout_at(deadline, self.request(Connection::new(stream), event)).await {
             Ok(answer) => judge(answer.map_err(|error| down(error.to_string()))?),
             Err(_) => Err(down(late)),

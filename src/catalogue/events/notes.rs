@@ -20,8 +20,11 @@ pub(crate) fn enter(db: &Connection, note: &EventNote) -> Result<bool> {
             advance(db, sink, study)?;
         }
         EventOutcome::Retry { due_ms, why } => {
-            let sql = "UPDATE owed_event SET attempts = attempts + 1, due_ms = ?3, last_ms = ?4, why = ?5 WHERE sink = ?1 AND event = ?2";
-            db.prepare_cached(sql)?.execute((sink, event, due_ms, at_ms, why))?;
+            // One that was dead may have come before it meanwhile.
+            let sql = "UPDATE owed_event SET attempts = attempts + 1, last_ms = ?4, why = ?5,
+                    due_ms = iif((SELECT min(event) FROM owed_event INDEXED BY owed_event_study WHERE sink = ?1 AND study = ?6 AND state = 0) < ?2, NULL, ?3)
+                WHERE sink = ?1 AND event = ?2";
+            db.prepare_cached(sql)?.execute((sink, event, due_ms, at_ms, why, study))?;
         }
         EventOutcome::Dead { why } => {
             let sql = "UPDATE owed_event SET attempts = attempts + 1, state = 1, due_ms = NULL, last_ms = ?3, why = ?4

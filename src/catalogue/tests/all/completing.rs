@@ -345,6 +345,20 @@ fn what_other_parts_tell_is_an_event_once_of_no_study_and_behind_no_other() {
 }
 
 #[test]
+fn an_event_that_fails_while_an_earlier_one_is_put_back_waits_behind_that() {
+    let mut fixture = Fixture::following(following(&[InstanceStored]));
+    fixture.catalogue.enter(&[record(1, 1, 1), record(1, 1, 2)]).unwrap();
+    let first = fixture.due(0)[0].clone();
+    fixture.note_event(&first, EventOutcome::Dead { why: "413".to_owned() });
+    let second = fixture.due(0)[0].clone();
+    fixture.catalogue.change_events("ris", EventChange::Retry, (true, None), 0).unwrap();
+    fixture.note_event(&second, EventOutcome::Retry { due_ms: 5, why: "500".to_owned() });
+    assert_eq!(fixture.due(9).iter().map(|event| event.event).collect::<Vec<_>>(), [first.event]);
+    fixture.note_event(&first, EventOutcome::Published);
+    assert_eq!(fixture.due(9).iter().map(|event| event.event).collect::<Vec<_>>(), [second.event]);
+}
+
+#[test]
 fn events_of_a_former_version_keep_their_numbers_and_their_places() {
     let Fixture { directory, catalogue } = Fixture::new();
     drop(catalogue);
