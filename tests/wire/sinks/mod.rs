@@ -280,6 +280,33 @@ fn a_receiver_that_is_gone_is_sent_nothing_until_an_operator_wants_it() {
     receiver.wait_for(&[("study.complete", "1.2.3"), ("study.complete", "1.2.4")]);
 }
 
+/// Whatever is under way with them: it waits for its answer at the old address, and holds nothing.
+#[test]
+fn settings_are_those_of_the_next_event_while_attempts_hang() {
+    let (former, latter) = (Receiver::started(), Receiver::started());
+    former.tell(&["hang"; 20]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.toml");
+    let more = "events = [\"instance.stored\"]\ntimeout = \"5m\"";
+    fs::write(&path, former.table(more)).unwrap();
+    let node = Node::start_configured(&path, |_| {});
+    let studies: Vec<_> = (0..8).map(|study| format!("1.2.{study}")).collect();
+    studies[..6].iter().for_each(|study| store(&node, study, 0..1));
+    assert!(eventually(|| former.requests().len() == 4));
+    fs::write(&path, latter.table(more)).unwrap();
+    node.signal(Signal::HUP);
+    node.logged(&["configuration reloaded"]);
+    studies[6..].iter().for_each(|study| store(&node, study, 0..1));
+    assert!(eventually(|| latter.taken().len() == 4), "{:?}", latter.taken());
+    latter.tell(&["410"]);
+    let more: Vec<_> = (100..160).map(|study| format!("1.2.{study}")).collect();
+    more.iter().for_each(|study| store(&node, study, 0..1));
+    assert!(eventually(|| row(&node).is_some_and(|row| row.gone_ms.is_some())));
+    let requests = latter.requests();
+    let at = requests.iter().position(|request| request["told"] == "410").unwrap();
+    assert!(requests.len() <= at + 4, "{} were sent behind 410", requests.len() - at - 1);
+}
+
 /// A sink that was gone for longer than `retry_for` is owed nothing younger: it gets all of the time again.
 #[test]
 fn after_a_retry_the_time_of_events_begins_anew_and_one_that_dies_has_a_line() {
