@@ -2,7 +2,7 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`sink`] | hears of each committed instance, on the thread of its writer |
+//! | [`subscriber`] | hears of each committed instance, on the thread of its writer |
 //! | [`record`] | what an event says of an instance |
 //! | [`deliveries`] | notes about deliveries, for those who deliver |
 //! | [`notes`] | notes about deliveries that wait to be entered |
