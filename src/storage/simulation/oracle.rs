@@ -309,7 +309,13 @@ impl Ledger {
             let all: Vec<_> = causes.iter().map(|cause| self.describe_cause(cause)).collect();
             let is_last = |cause: &&Cause<'_>| cause.is_ours && cause.is_certain && !is_superseded(cause);
             let mut ours: Vec<_> = causes.iter().filter(is_last).filter_map(Cause::bytes).collect();
-            if ours.is_empty() {
+            // What was removed since may be gone, and what came behind it, answered or not, set aside.
+            let may_be_gone = |cause: &Cause<'_>| {
+                let removed =
+                    |act: &Cause<'_>| !act.is_ours && act.left == Left::Nothing && Some(act.begun) > cause.ended;
+                causes.iter().any(removed)
+            };
+            if causes.iter().filter(is_last).all(may_be_gone) {
                 ours.extend(causes.iter().filter(|cause| cause.is_ours).filter_map(Cause::bytes));
             }
             return Err((format!("{} holds {}, of {}", path.display(), self.describe(found), all.join("; ")), ours));
