@@ -17,7 +17,7 @@ use crate::catalogue::state::{CatalogueRequest, Condition};
 use crate::committed::{clock_ms, ms_ahead};
 use crate::node::settings::Verify;
 
-/// An outcome that was concluded so lately is of this moment, once.
+/// An outcome that was concluded no longer ago than this needs no second look, for one report.
 const FRESH: Duration = Duration::from_millis(100);
 /// What was acknowledged is in the catalogue after so long: its transactions take 100 ms of news.
 const ENTERED_WITHIN: Duration = Duration::from_millis(150);

@@ -39,6 +39,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_secs(5);
 /// Before something is tried again that the catalogue could not do.
 const RETRY: Duration = Duration::from_secs(1);
+/// One that asks whether the sink is back, and has no answer for so long, does not ask alone: it may hang by itself.
+const SILENCE: Duration = Duration::from_secs(1);
 /// At the end, attempts and notes have so long each.
 const END_GRACE: Duration = Duration::from_secs(3);
 /// Nothing waits longer for its next attempt: a receiver may ask for an hour.
@@ -291,8 +293,8 @@ impl SinkActor {
         let generation = *generation;
         loop {
             let under_way = self.attempts.len() - self.former;
-            // One asks whether a sink that was down is back, and another one if it has no answer: it may hang by itself.
-            let asks_at = self.begun_at.filter(|_| self.down.is_some() && under_way > 0).map(|at| at + RETRY);
+            // One asks whether a sink that was down is back.
+            let asks_at = self.begun_at.filter(|_| self.down.is_some() && under_way > 0).map(|at| at + SILENCE);
             if let Some(at) = asks_at.filter(|at| *at > now) {
                 self.wake_at = self.wake_at.min(at);
                 return;

@@ -46,14 +46,6 @@ pub(crate) enum PublishError {
     },
 }
 
-impl PublishError {
-    pub(crate) fn why(self) -> String {
-        match self {
-            Self::Retry { why, .. } | Self::Gone { why } | Self::Refused { why } => why,
-        }
-    }
-}
-
 /// The id of an event: of its catalogue, and its number there. A catalogue that was made anew has other ids.
 pub fn event_id(generation: Generation, event: i64) -> String {
     format!("{generation}-{event}")

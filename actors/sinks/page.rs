@@ -58,8 +58,7 @@ impl Page {
             events.push_back(event);
             events.extend(behind);
         }
-        let mut numbers = HashSet::new();
-        events.retain(|event| numbers.insert(event.event) && !self.begun.contains_key(&(generation, event.event)));
+        events.retain(|event| !self.begun.contains_key(&(generation, event.event)));
         self.events = events;
         Ok(())
     }

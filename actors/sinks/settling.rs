@@ -45,7 +45,11 @@ impl SinkActor {
                 EventOutcome::Published
             }
             // That says nothing of the sink by its present settings.
-            Err(error) if is_former => EventOutcome::Retry { due_ms: at_ms, why: error.why() },
+            Err(PublishError::Retry { why, .. } | PublishError::Gone { why } | PublishError::Refused { why })
+                if is_former =>
+            {
+                EventOutcome::Retry { due_ms: at_ms, why }
+            }
             Err(error) => self.failed(error, &owed, (at_ms, age), now),
         };
         self.page.ended(generation, &owed, &outcome);

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tidegate_actors::{DestinationPhase, DestinationState, Observer, SinkPhase, SinkState};
-use tidegate_catalogue::{DestinationRow, SinkRow};
+use tidegate_catalogue::DestinationRow;
 
 use super::outbox::model::count;
+use super::outbox::readers::owes;
 use super::time::unix_ms;
 
 /// The deliveries to all destinations together.
@@ -63,11 +64,9 @@ impl DeliveryHealth {
         observer.catalogue()?;
         let (rows, states) = (observer.queues(), observer.destinations());
         let sum = |of: fn(&DestinationRow) -> i64| rows.iter().map(|row| count(of(row))).sum();
-        let mut not_taking: Vec<_> = states.iter().filter_map(NotTaking::destination).collect();
-        let is_owed = |row: &&DestinationRow| row.sums.waiting + row.sums.retrying + row.sums.sent + row.sums.dead > 0;
-        let removed = rows.iter().filter(is_owed).filter(|row| !states.iter().any(|state| state.name == row.name));
-        not_taking.extend(removed.map(|row| NotTaking::new(&row.name, NOT_CONFIGURED, None)));
-        not_taking.sort_by(|one, other| one.name.cmp(&other.name));
+        let owed = rows.iter().filter(|row| owes(row)).map(|row| row.name.as_str());
+        let not_configured = owed.filter(|name| !states.iter().any(|state| state.name == *name));
+        let not_taking = NotTaking::all(states.iter().filter_map(NotTaking::destination), not_configured);
         Some(Self {
             destinations: states.len() as u64,
             waiting: sum(|row| row.sums.waiting),
@@ -85,11 +84,9 @@ impl EventsHealth {
     pub(super) fn of(observer: &Observer) -> Option<Self> {
         observer.catalogue()?;
         let (rows, states) = (observer.event_queues(), observer.event_sinks());
-        let mut not_taking: Vec<_> = states.iter().filter_map(NotTaking::sink).collect();
-        let is_owed = |row: &&SinkRow| row.waiting + row.dead > 0;
-        let removed = rows.iter().filter(is_owed).filter(|row| !states.iter().any(|state| state.name == row.name));
-        not_taking.extend(removed.map(|row| NotTaking::new(&row.name, NOT_CONFIGURED, None)));
-        not_taking.sort_by(|one, other| one.name.cmp(&other.name));
+        let owed = rows.iter().filter(|row| row.waiting + row.dead > 0).map(|row| row.name.as_str());
+        let not_configured = owed.filter(|name| !states.iter().any(|state| state.name == *name));
+        let not_taking = NotTaking::all(states.iter().filter_map(NotTaking::sink), not_configured);
         Some(Self {
             sinks: states.len() as u64,
             waiting: rows.iter().map(|row| count(row.waiting)).sum(),
@@ -100,9 +97,6 @@ impl EventsHealth {
     }
 }
 
-/// The reason of one that the configuration does not name any more.
-const NOT_CONFIGURED: &str = "not_configured";
-
 /// The age of the first of these moments.
 fn oldest(since_ms: impl Iterator<Item = Option<i64>>) -> Option<u64> {
     let first = since_ms.flatten().min()?;
@@ -112,6 +106,14 @@ fn oldest(since_ms: impl Iterator<Item = Option<i64>>) -> Option<u64> {
 impl NotTaking {
     fn new(name: &str, reason: &str, error: Option<String>) -> Self {
         Self { name: name.to_owned(), reason: reason.to_owned(), error }
+    }
+
+    /// With those that the configuration does not name any more, by name.
+    fn all<'a>(known: impl Iterator<Item = Self>, not_configured: impl Iterator<Item = &'a str>) -> Vec<Self> {
+        let not_configured = not_configured.map(|name| Self::new(name, "not_configured", None));
+        let mut all: Vec<_> = known.chain(not_configured).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 
     /// `None`: the destination takes what it is owed, or will by itself in its hours.

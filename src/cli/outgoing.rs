@@ -22,14 +22,7 @@ pub(super) fn delivery(health: Option<&DeliveryHealth>) -> String {
     if *sent > 0 {
         text.push_str(&format!(", {sent} to be committed"));
     }
-    text + &given_up(*dead)
-        + &troubles(not_taking, "tidegate outbox", |one| match one.reason.as_str() {
-            "not_committing" => "does NOT COMMIT".to_owned(),
-            "not_configured" => "is NOT CONFIGURED and keeps what it is owed".to_owned(),
-            "paused" => "is paused".to_owned(),
-            "unavailable" => "CANNOT BE SERVED".to_owned(),
-            reason => format!("is {}", reason.to_uppercase()),
-        })
+    text + &given_up(*dead) + &troubles(not_taking, "tidegate outbox")
 }
 
 pub(super) fn events(health: Option<&EventsHealth>) -> String {
@@ -38,13 +31,8 @@ pub(super) fn events(health: Option<&EventsHealth>) -> String {
     if (*sinks, waiting + dead) == (0, 0) {
         return "no sink configured".to_owned();
     }
-    format!("{waiting} waiting{}{}", oldest(*oldest_waiting_ms), given_up(*dead))
-        + &troubles(not_taking, "tidegate events", |one| match one.reason.as_str() {
-            "gone" => "WANTS NO MORE (tidegate events retry sends them again)".to_owned(),
-            "not_configured" => "is NOT CONFIGURED and keeps what it is owed".to_owned(),
-            "unavailable" => "CANNOT BE SERVED".to_owned(),
-            reason => format!("is {}", reason.to_uppercase()),
-        })
+    let (oldest, given_up) = (oldest(*oldest_waiting_ms), given_up(*dead));
+    format!("{waiting} waiting{oldest}{given_up}{}", troubles(not_taking, "tidegate events"))
 }
 
 fn oldest(waiting_ms: Option<u64>) -> String {
@@ -56,17 +44,28 @@ fn given_up(dead: u64) -> String {
 }
 
 /// Those that do not take what they are owed, with the command that lists all.
-fn troubles(all: &[NotTaking], command: &str, words: impl Fn(&NotTaking) -> String) -> String {
+fn troubles(all: &[NotTaking], command: &str) -> String {
     let one = |one: &NotTaking| {
         let name = if one.name.is_empty() { "one".to_owned() } else { safe(&one.name) };
         let error = one.error.as_ref().map_or_else(String::new, |why| format!(": {}", cut(&safe(why), WHY_COLUMNS)));
-        format!("; {name} {}{error}", words(one))
+        format!("; {name} {}{error}", words(&one.reason))
     };
     let others = match all.len().saturating_sub(NAMED) {
         0 => String::new(),
         others => format!("; and {others} more ({command})"),
     };
     all.iter().take(NAMED).map(one).collect::<String>() + &others
+}
+
+fn words(reason: &str) -> String {
+    match reason {
+        "not_committing" => "does NOT COMMIT".to_owned(),
+        "not_configured" => "is NOT CONFIGURED and keeps what it is owed".to_owned(),
+        "paused" => "is paused".to_owned(),
+        "unavailable" => "CANNOT BE SERVED".to_owned(),
+        "gone" => "WANTS NO MORE (tidegate events retry sends them again)".to_owned(),
+        reason => format!("is {}", reason.to_uppercase()),
+    }
 }
 
 #[cfg(test)]

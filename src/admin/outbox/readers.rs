@@ -102,7 +102,7 @@ impl Deliveries {
 }
 
 /// Whether anything is owed to a destination, be it dead.
-fn owes(row: &DestinationRow) -> bool {
+pub(in crate::admin) fn owes(row: &DestinationRow) -> bool {
     let Sums { waiting, retrying, sent, dead, .. } = row.sums;
     waiting + retrying + sent + dead > 0
 }

@@ -20,11 +20,10 @@ pub(crate) fn enter(db: &Connection, note: &EventNote) -> Result<bool> {
             advance(db, sink, study)?;
         }
         EventOutcome::Retry { due_ms, why } => {
-            // One that was dead may have come before it meanwhile.
-            let sql = "UPDATE owed_event SET attempts = attempts + 1, last_ms = ?4, why = ?5,
-                    due_ms = iif((SELECT min(event) FROM owed_event INDEXED BY owed_event_study WHERE sink = ?1 AND study = ?6 AND state = 0) < ?2, NULL, ?3)
-                WHERE sink = ?1 AND event = ?2";
-            db.prepare_cached(sql)?.execute((sink, event, due_ms, at_ms, why, study))?;
+            let sql = "UPDATE owed_event SET attempts = attempts + 1, due_ms = ?3, last_ms = ?4, why = ?5 WHERE sink = ?1 AND event = ?2";
+            db.prepare_cached(sql)?.execute((sink, event, due_ms, at_ms, why))?;
+            // An operator may have put an earlier one back meanwhile.
+            put_in_order(db, sink, study)?;
         }
         EventOutcome::Dead { why } => {
             let sql = "UPDATE owed_event SET attempts = attempts + 1, state = 1, due_ms = NULL, last_ms = ?3, why = ?4
@@ -51,6 +50,14 @@ fn advance(db: &Connection, sink: i64, study: Option<i64>) -> Result<()> {
     db.prepare_cached(sql)?.execute((sink, study)).map(drop)
 }
 
+/// Of the events of a study that wait, only the first is tried.
+fn put_in_order(db: &Connection, sink: i64, study: Option<i64>) -> Result<()> {
+    let hold = "UPDATE owed_event INDEXED BY owed_event_study SET due_ms = NULL WHERE sink = ?1 AND study = ?2 AND state = 0 AND due_ms IS NOT NULL AND event >
+        (SELECT min(event) FROM owed_event INDEXED BY owed_event_study WHERE sink = ?1 AND study = ?2 AND state = 0)";
+    db.prepare_cached(hold)?.execute((sink, study))?;
+    advance(db, sink, study)
+}
+
 /// Events that one call changes.
 pub(crate) const STEP: u32 = 1000;
 
@@ -74,7 +81,7 @@ pub(crate) fn change(
         Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, bool>(2)?))
     })?;
     let rows = rows.collect::<Result<Vec<_>>>()?;
-    // Of a study, whatever order of it was changed.
+    // Those whose order has changed.
     let mut studies = BTreeSet::new();
     for (event, study, was_dead) in &rows {
         let (waiting, dead) = match (change, *was_dead) {
@@ -98,13 +105,7 @@ pub(crate) fn change(
         db.prepare_cached(sql)?.execute((sink, waiting, dead))?;
         studies.extend(*study);
     }
-    for study in studies {
-        // Only the first of a study is tried: one that was dead may come before it.
-        let hold = "UPDATE owed_event INDEXED BY owed_event_study SET due_ms = NULL WHERE sink = ?1 AND study = ?2 AND state = 0 AND due_ms IS NOT NULL AND event >
-            (SELECT min(event) FROM owed_event INDEXED BY owed_event_study WHERE sink = ?1 AND study = ?2 AND state = 0)";
-        db.prepare_cached(hold)?.execute((sink, study))?;
-        advance(db, sink, Some(study))?;
-    }
+    studies.into_iter().try_for_each(|study| put_in_order(db, sink, Some(study)))?;
     let is_full = rows.len() >= STEP as usize;
     Ok((rows.len() as u64, rows.last().filter(|_| is_full).map(|(event, ..)| *event)))
 }
