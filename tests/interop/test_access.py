@@ -10,6 +10,7 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 import corpus
 import peers
 import scu
+from balancer import Haproxy
 from node import Node
 
 CONTEXTS = [(Verification, [corpus.EXPLICIT]), (CTImageStorage, [corpus.EXPLICIT]), (MRImageStorage, [corpus.EXPLICIT])]
@@ -98,24 +99,17 @@ def test_users_with_their_passcodes(start_node, tmp_path):
 @pytest.fixture
 def haproxy(tmp_path: Path):
     """Starts a balancer in front of a port; it stands on the port it returns."""
-    processes = []
+    started = []
 
     def start(port: int, send: str) -> int:
-        front = peers.free_port()
-        path = tmp_path / f"haproxy{len(processes)}.cfg"
-        path.write_text(
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
-            f"listen dicom\n bind 127.0.0.1:{front}\n server node 127.0.0.1:{port} {send} check inter 100ms\n"
-        )
-        process = subprocess.Popen([peers.program("haproxy"), "-db", "-f", path], stdin=subprocess.DEVNULL)
-        processes.append(process)
-        peers.wait_for_port(process, front)
-        return front
+        balancer = Haproxy(tmp_path / "haproxy", port, f"{send} check inter 100ms")
+        balancer.start()
+        started.append(balancer)
+        return balancer.port
 
     yield start
-    for process in processes:
-        process.terminate()
-        process.wait(timeout=peers.PEER_TIMEOUT_S)
+    for balancer in started:
+        balancer.stop()
 
 
 @pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2"])

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A running node; it is killed, and what it stored removed, when this is dropped.
@@ -182,6 +183,18 @@ impl Node {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The answer of a command for this node, which prints JSON, and its exit code.
+    pub(crate) fn told(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(arguments)
+            .args(["--json", "--storage"])
+            .arg(self.storage())
+            .output()
+            .unwrap();
+        let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        (output.status.code(), value)
     }
 
     /// Waits until associations hold so many bytes of datasets: they have come this far.

@@ -56,13 +56,8 @@ pub(crate) fn wait_for(path: &Path, present: u64, gone: u64) {
     assert!(has_come, "{:?} in the catalogue, not {present} present and {gone} gone", totals(path));
 }
 
-fn status(node: &Node) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["status", "--live", "--json", "--storage"])
-        .arg(node.storage())
-        .output()
-        .unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+pub(crate) fn status(node: &Node) -> Value {
+    node.told(&["status", "--live"]).1
 }
 
 pub(crate) fn wait_for_condition(node: &Node, condition: &str) -> Value {

@@ -77,21 +77,9 @@ impl Gateway {
         wire.release();
     }
 
-    /// The answer of a command, and its exit code.
-    fn tidegate(&self, arguments: &[&str]) -> (Option<i32>, Value) {
-        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(arguments)
-            .args(["--json", "--storage"])
-            .arg(self.node.storage())
-            .output()
-            .unwrap();
-        let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        (output.status.code(), value)
-    }
-
     /// What waits or is tried again, and what is dead.
     fn owed(&self, destination: &str) -> (u64, u64) {
-        let (_, found) = self.tidegate(&["outbox"]);
+        let (_, found) = self.node.told(&["outbox"]);
         let rows = found["destinations"].as_array().unwrap();
         let row = rows.iter().find(|row| row["name"] == destination).unwrap_or_else(|| panic!("{found}"));
         let count = |name: &str| row[name].as_u64().unwrap();
@@ -108,7 +96,7 @@ impl Gateway {
     }
 
     fn order(&self, arguments: &[&str]) -> u64 {
-        let (exit, changed) = self.tidegate(&[&["outbox"], arguments].concat());
+        let (exit, changed) = self.node.told(&[&["outbox"], arguments].concat());
         assert_eq!((exit, &changed["is_done"]), (Some(0), &Value::Bool(true)), "{changed}");
         changed["changed"].as_u64().unwrap()
     }
@@ -133,7 +121,7 @@ fn an_instance_is_owed_to_the_destinations_of_its_rule_and_operators_change_that
     gateway.store("BOTH", 0..2);
     gateway.wait_until_owed("research", 4);
     gateway.wait_until_owed("archive", 6);
-    let (exit, shown) = gateway.tidegate(&["outbox", "show", "--destination", "research", "--limit", "2"]);
+    let (exit, shown) = gateway.node.told(&["outbox", "show", "--destination", "research", "--limit", "2"]);
     let rows = shown["deliveries"].as_array().unwrap();
     assert_eq!((exit, rows.len(), shown["next"].is_string()), (Some(0), 2, true), "{shown}");
     assert_eq!((&rows[0]["destination"], &rows[0]["study_instance_uid"]), (&"research".into(), &"1.2.3".into()));
@@ -141,9 +129,9 @@ fn an_instance_is_owed_to_the_destinations_of_its_rule_and_operators_change_that
     assert_eq!(gateway.order(&["add", "--destination", "research", "--study", "1.2.3"]), 5);
     gateway.wait_until_owed("archive", 5);
     gateway.wait_until_owed("research", 9);
-    let study = gateway.tidegate(&["study", "1.2.3"]).1;
+    let study = gateway.node.told(&["study", "1.2.3"]).1;
     assert_eq!(study["deliveries"][1]["destination"], "research", "{study}");
-    assert_eq!(gateway.tidegate(&["studies", "--undelivered"]).1["studies"].as_array().unwrap().len(), 1);
+    assert_eq!(gateway.node.told(&["studies", "--undelivered"]).1["studies"].as_array().unwrap().len(), 1);
     assert_eq!(gateway.order(&["drop", "--destination", "research", "--all"]), 9);
     gateway.node.logged(&["deliveries changed by an operator", "research", "drop all"]);
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
@@ -166,7 +154,7 @@ fn a_destination_that_is_gone_and_owed_nothing_is_listed_no_more() {
     gateway.node.signal(Signal::HUP);
     gateway.node.logged(&["configuration reloaded"]);
     let listed = || {
-        let (_, found) = gateway.tidegate(&["outbox"]);
+        let (_, found) = gateway.node.told(&["outbox"]);
         let rows = found["destinations"].as_array().unwrap().clone();
         rows.iter().map(|row| (row["name"].clone(), row["is_configured"].clone())).collect::<Vec<_>>()
     };
@@ -186,15 +174,15 @@ fn what_was_acknowledged_is_owed_after_a_kill_and_a_pause_lasts() {
         gateway.node.wait();
         gateway.start_again(|_| {});
         gateway.wait_until_owed("archive", u64::from(round) * 20 + 20);
-        let (_, found) = gateway.tidegate(&["outbox", "list"]);
+        let (_, found) = gateway.node.told(&["outbox", "list"]);
         assert_eq!(found["destinations"][0]["is_paused"], true, "{found}");
     }
     gateway.order(&["resume", "--destination", "archive"]);
-    assert_eq!(gateway.tidegate(&["outbox"]).1["destinations"][0]["is_paused"], false);
+    assert_eq!(gateway.node.told(&["outbox"]).1["destinations"][0]["is_paused"], false);
     // Without the node, the catalogue tells.
     assert_eq!(gateway.node.stop(), Some(0));
     assert_eq!(gateway.owed("archive"), (60, 0));
-    assert_eq!(gateway.tidegate(&["outbox", "show"]).1["deliveries"].as_array().unwrap().len(), 50);
+    assert_eq!(gateway.node.told(&["outbox", "show"]).1["deliveries"].as_array().unwrap().len(), 50);
 }
 
 #[test]

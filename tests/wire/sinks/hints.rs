@@ -35,16 +35,6 @@ fn ended(receiver: &Receiver, study: &str, since: Instant) -> (Value, Duration) 
     (json!([data["basis"], data["expected"], data["instances"], data["missing"]]), took)
 }
 
-/// What a person is told of the study.
-fn tidegate_study(node: &Node, study: &str) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["study", study, "--json", "--storage"])
-        .arg(node.storage())
-        .output()
-        .unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
 #[test]
 fn numbers_in_datasets_shorten_and_lengthen_the_wait() {
     let receiver = Receiver::started();
@@ -74,13 +64,13 @@ fn numbers_in_datasets_shorten_and_lengthen_the_wait() {
         let (told, took) = ended(&receiver, study, began);
         assert_eq!(told, expected);
         assert!(took > Duration::from_millis(9_900), "{took:?}");
-        let completion = &tidegate_study(&node, study)["completion"];
+        let completion = &node.told(&["study", study]).1["completion"];
         assert_eq!(
             [&completion["basis"], &completion["expected"], &completion["missing"]],
             [&told[0], &told[1], &told[3]]
         );
     }
-    assert_eq!(tidegate_study(&node, "1.2.1")["completion"], json!({"basis": "told", "expected": 3, "missing": 0}));
+    assert_eq!(node.told(&["study", "1.2.1"]).1["completion"], json!({"basis": "told", "expected": 3, "missing": 0}));
     assert_eq!(node.stop(), Some(0));
 }
 

@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::*;
+use crate::catalogue::status;
 use crate::pki::Authority;
 
 /// A server at `localhost` with a certificate of that authority. It ends with the test.
@@ -26,15 +27,6 @@ fn server(authority: &Authority) -> SocketAddr {
         }
     });
     address
-}
-
-fn status(node: &Node) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["status", "--live", "--json", "--storage"])
-        .arg(node.storage())
-        .output()
-        .unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 #[test]
