@@ -35,7 +35,11 @@ def sums(node) -> dict:
 
 
 class Archive:
-    """An SCP of storage and of storage commitment, by pynetdicom. `way` says how it reports: `same`, `other` or `silent`."""
+    """An SCP of storage and of storage commitment, by pynetdicom. `way` says how it reports: `same`, `other` or `silent`.
+
+    It reports when all samples are asked for, one request after the other: pynetdicom takes a request that crosses its own report, or the answer
+    to another of its threads, for the answer that it waits for.
+    """
 
     def __init__(self, way: str, reasons: dict | None = None, syntax: str = ImplicitVRLittleEndian):
         self.way, self.reasons, self.syntax = way, reasons or {}, syntax
@@ -60,10 +64,13 @@ class Archive:
 
     def _action(self, event):
         self.asked.append(event.action_information)
-        if self.way != "silent":
+        if self.way != "silent" and self.is_all_asked():
             association = event.assoc if self.way == "same" else None
-            threading.Thread(target=self._report, args=(event.action_information, association), daemon=True).start()
+            threading.Thread(target=self.report, args=(association,), daemon=True).start()
         return 0x0000, None
+
+    def is_all_asked(self) -> bool:
+        return sum(len(asked.ReferencedSOPSequence) for asked in self.asked) >= len(SAMPLES)
 
     def _information(self, asked: Dataset) -> Dataset:
         report = Dataset()
@@ -84,8 +91,13 @@ class Archive:
             report.FailedSOPSequence = failed
         return report
 
+    def report(self, association=None) -> None:
+        """Reports what was asked: on this association, or each on one of its own."""
+        time.sleep(0.3)  # after the answer to the request
+        for asked in self.asked:
+            self._report(asked, association)
+
     def _report(self, asked: Dataset, association) -> None:
-        time.sleep(0.3)
         report = self._information(asked)
         kind = 2 if "FailedSOPSequence" in report else 1
         if association is not None:
@@ -141,10 +153,9 @@ def test_a_silent_archive_has_it_and_it_stays_owed(start_node, tmp_path):
         node = gateway(start_node, tmp_path, archive.port, "ARCHIVE", COMMIT)
         archive.node_port = node.port
         send(node, samples())
-        assert eventually(lambda: archive.asked and sums(node).get("sent") == 2), sums(node)
+        assert eventually(lambda: archive.is_all_asked() and sums(node).get("sent") == 2), sums(node)
         # The report comes when the association has ended.
-        for asked in archive.asked:
-            archive._report(asked, None)
+        archive.report()
         assert eventually(lambda: sums(node).get("delivered") == 2), sums(node)
     finally:
         archive.close()
