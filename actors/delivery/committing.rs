@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::report::{Inbox, MOST_REFERENCES, Taken};
 
-/// Instances that are sent within this time are asked for together.
+/// An instance is asked for so long after it was sent. The next request waits as long, unless this one is full: what is sent meanwhile is asked for together.
 pub(super) const GATHER: Duration = Duration::from_secs(2);
 /// The part of the hub that is about commitment.
 pub(super) struct Committing {

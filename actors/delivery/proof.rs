@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::actor::DeliveryActor;
 use super::backoff::Backoff;
-use super::committing::{Asked, Asking, Reported, Stage};
+use super::committing::{Asked, Asking, GATHER, Reported, Stage};
 use super::hub::Hub;
 use super::queue::Meant;
 use super::report::{Given, MOST_REFERENCES, NotTaken};
@@ -141,6 +141,9 @@ impl DeliveryActor {
             hub.committing.last = transaction;
             let due_ms = ms_ahead(now_ms, fixed::commit_retry());
             hub.note_asked(&owed, transaction, due_ms);
+            if u32::try_from(owed.len()).unwrap_or(u32::MAX) < hub.committing.most {
+                hub.committing.ask_at = now + GATHER;
+            }
             let (uid, stage) = (generation.transaction_uid(destination, transaction), Stage::Noting(owed.len()));
             hub.committing.asking = Some(Asking { transaction, uid, owed, stage });
         }
