@@ -32,7 +32,7 @@ pub static DESIGN: Design = Design {
     writer_cache_kib: 8 * 1024,
 };
 
-const MIGRATIONS: [(&str, Fill); 9] = [
+const MIGRATIONS: [(&str, Fill); 10] = [
     (concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(())),
     (include_str!("migration-2.sql"), |_| Ok(())), // the next one fills it
     (include_str!("migration-3.sql"), names::enter_all),
@@ -42,6 +42,7 @@ const MIGRATIONS: [(&str, Fill); 9] = [
     (include_str!("migration-7.sql"), |_| Ok(())),
     (include_str!("migration-8.sql"), |_| Ok(())),
     (include_str!("migration-9.sql"), |_| Ok(())),
+    (include_str!("migration-10.sql"), |_| Ok(())),
 ];
 
 /// The version of the schema.

@@ -9,7 +9,7 @@ use crate::record::StudyValues;
 
 const SINKS: &str = "SELECT id, name, gone_ms, waiting, dead, published, asked_ms,
         (SELECT min(due_ms) FROM owed_event WHERE owed_event.sink = sink.id AND due_ms IS NOT NULL),
-        (SELECT owed_ms FROM owed_event WHERE owed_event.sink = sink.id AND state = 0 ORDER BY event LIMIT 1)
+        (SELECT owed_ms FROM owed_event INDEXED BY owed_event_waiting WHERE owed_event.sink = sink.id AND state = 0 ORDER BY event LIMIT 1)
     FROM sink";
 
 /// A query of [`OwedEvent`].

@@ -408,6 +408,10 @@ fn due_times_and_due_events_are_found_by_index() {
             "SELECT * FROM owed_event AS o WHERE o.sink = 1 AND o.due_ms <= 5 ORDER BY o.due_ms, o.event LIMIT 9",
             "owed_event_due",
         ),
+        (
+            "SELECT owed_ms FROM owed_event INDEXED BY owed_event_waiting WHERE sink = 1 AND state = 0 ORDER BY event LIMIT 1",
+            "owed_event_waiting",
+        ),
     ] {
         let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
