@@ -15,8 +15,10 @@ use crate::gauges::incidents::{Class, NO_PEER, Topic};
 
 /// After so many failed attempts without one that it has taken, it is the sink that fails.
 const FAILING: u32 = 3;
-/// Waits after failures.
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
+/// Waits after an answer that is about one event.
+const REFUSED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300), factor: 2 };
+/// Waits while the sink is down. One that comes back has its events soon: it is asked with one at a time, which costs it next to nothing.
+const DOWN: Backoff = Backoff { longest: Duration::from_secs(30), ..REFUSED };
 
 impl SinkActor {
     pub(super) fn attempted(
@@ -90,14 +92,15 @@ impl SinkActor {
             self.is_told_down = true;
         }
         if is_down {
-            self.down = Some((failures, now + BACKOFF.after(failures).max(asked_for)));
+            self.down = Some((failures, now + DOWN.after(failures).max(asked_for)));
             self.page.clear();
             self.has_changed = true;
         } else {
             self.down = None; // it answers
         }
         // One that takes the sink down each time waits longer each time, whatever becomes of others meanwhile.
-        let wait = BACKOFF.after(failures.max(owed.attempts + 1)).max(asked_for);
+        let backoff = if is_down { DOWN } else { REFUSED };
+        let wait = backoff.after(failures.max(owed.attempts + 1)).max(asked_for);
         if age >= self.settings.retry_for {
             return self.dead(owed, format!("{why}; retry_for is over"));
         }

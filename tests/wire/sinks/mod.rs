@@ -1,5 +1,6 @@
 //! Completeness of studies and the webhooks that tell of it, with a receiver in another language that fails in every way.
 
+mod away;
 mod hints;
 mod stream;
 mod told;
@@ -261,25 +262,6 @@ fn an_answer_counts_for_its_own_request_alone() {
     assert_eq!(told, ["early", "500", "double", "500", "200"]);
 }
 
-#[test]
-fn a_receiver_that_is_gone_is_sent_nothing_until_an_operator_wants_it() {
-    let receiver = Receiver::started();
-    receiver.tell(&["410"]);
-    let tables = format!("{QUIET}{}", receiver.table("events = [\"study.complete\"]"));
-    let node = start(None, &tables);
-    store(&node, "1.2.3", 0..2);
-    assert!(eventually(|| row(&node).is_some_and(|row| row.gone_ms.is_some())));
-    node.logged(&["sink wants no events any more", "ris"]);
-    let (root, _kept) = kill(node);
-    let node = start(Some(&root), &tables);
-    store(&node, "1.2.4", 0..2);
-    assert!(eventually(|| row(&node).is_some_and(|row| row.waiting == 2)));
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(receiver.requests().len(), 1);
-    operate(&node, &["retry"]);
-    receiver.wait_for(&[("study.complete", "1.2.3"), ("study.complete", "1.2.4")]);
-}
-
 /// Whatever is under way with them: it waits for its answer at the old address, and holds nothing.
 #[test]
 fn settings_are_those_of_the_next_event_while_attempts_hang() {
@@ -305,41 +287,6 @@ fn settings_are_those_of_the_next_event_while_attempts_hang() {
     let requests = latter.requests();
     let at = requests.iter().position(|request| request["told"] == "410").unwrap();
     assert!(requests.len() <= at + 4, "{} were sent behind 410", requests.len() - at - 1);
-}
-
-/// A sink that was gone for longer than `retry_for` is owed nothing younger: it gets all of the time again.
-#[test]
-fn after_a_retry_the_time_of_events_begins_anew_and_one_that_dies_has_a_line() {
-    let receiver = Receiver::started();
-    receiver.tell(&["410"]);
-    let tables = format!("{QUIET}{}", receiver.table("events = [\"study.complete\"]\nretry_for = \"1m\""));
-    let node = start(None, &tables);
-    store(&node, "1.2.3", 0..2);
-    store(&node, "1.2.4", 0..2);
-    assert!(eventually(|| row(&node).is_some_and(|row| row.gone_ms.is_some() && row.waiting == 2)));
-    let (root, _kept) = kill(node);
-    let later = |root: &Path, sql: &str| {
-        let db = rusqlite::Connection::open(root.join(".tidegate/catalogue.sqlite")).unwrap();
-        db.execute_batch(sql).unwrap();
-    };
-    later(&root, "UPDATE owed_event SET owed_ms = owed_ms - 3600000");
-    let node = start(Some(&root), &tables);
-    wait_for(&file(&node), 4, 0);
-    receiver.tell(&["503", "503", "413", "200"]);
-    operate(&node, &["retry"]);
-    assert!(eventually(|| row(&node).is_some_and(|row| (row.published, row.dead) == (1, 1))), "{:?}", row(&node));
-    let dead = "event not published, and not tried again";
-    node.logged(&["ERROR", dead, "sink=\"ris\"", "kind=\"study.complete\"", "subject=\"1.2.", "413", "remedy="]);
-    // The time runs again from there, and the line says so when it is over.
-    receiver.tell(&["503"]);
-    store(&node, "1.2.5", 0..1);
-    assert!(eventually(|| row(&node).is_some_and(|row| row.waiting == 1)));
-    let (root, _other) = kill(node);
-    later(&root, "UPDATE owed_event SET owed_ms = owed_ms - 3600000; UPDATE sink SET asked_ms = asked_ms - 3600000");
-    receiver.tell(&["503"; 10]);
-    let node = start(Some(&root), &tables);
-    node.logged(&[dead, "subject=\"1.2.5\"", "retry_for is over"]);
-    assert!(eventually(|| row(&node).is_some_and(|row| (row.waiting, row.dead) == (0, 2))), "{:?}", row(&node));
 }
 
 fn operate(node: &Node, arguments: &[&str]) {
