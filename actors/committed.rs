@@ -110,6 +110,18 @@ pub(crate) fn ms_ahead(now_ms: i64, ahead: Duration) -> i64 {
     now_ms.saturating_add(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// How long until a time to which something was put off. Nothing is put off for longer than `longest`: a later time is from before the clock was set back, and
+/// is due.
+pub(crate) fn put_off(due_ms: i64, now_ms: i64, longest: Duration) -> Duration {
+    let wait = Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0));
+    if wait <= longest { wait } else { Duration::ZERO }
+}
+
+/// The time up to which all is due, if the first is due at `due_ms`: now, or any time if the clock was set back.
+pub(crate) fn due_until(due_ms: i64, now_ms: i64, longest: Duration) -> i64 {
+    if due_ms > now_ms && put_off(due_ms, now_ms, longest).is_zero() { i64::MAX } else { now_ms }
+}
+
 /// An instance is stored. The event borrows: a subscriber that hands it on copies what it needs, and pays for that.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed<'a> {

@@ -23,6 +23,9 @@ pub(crate) enum NotNoted {
     /// The memory budget has no room for them now.
     #[error("the memory budget has no room for notes about deliveries")]
     NoMemory,
+    /// The child of the catalogue has failed over them, or the node ends.
+    #[error("the catalogue has lost them")]
+    Lost,
     /// The node ends.
     #[error("the catalogue has ended")]
     Ended,
@@ -82,7 +85,7 @@ impl Deliveries {
         // The place is free again when the answer is there.
         let _place = self.shared.notes.places.acquire().await.map_err(|_| NotNoted::Ended)?;
         let answered = self.push(notes, event_notes, told)?;
-        answered.await.map_err(|_| NotNoted::Ended)
+        answered.await.map_err(|_| NotNoted::Lost)
     }
 
     fn push(
@@ -111,7 +114,12 @@ impl Deliveries {
         self.shared.events_changed()
     }
 
-    /// The same for orders of operators.
+    /// Ticks after each part of an operator's order about deliveries.
+    pub(crate) fn ordered(&self) -> watch::Receiver<u64> {
+        self.shared.notes.deliveries_ordered.subscribe()
+    }
+
+    /// The same about events.
     pub(crate) fn events_ordered(&self) -> watch::Receiver<u64> {
         self.shared.notes.events_ordered.subscribe()
     }

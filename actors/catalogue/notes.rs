@@ -35,6 +35,7 @@ pub(super) struct Notes {
     pub(super) arrived: Notify,
     pub(super) changed: watch::Sender<u64>,
     pub(super) events_changed: watch::Sender<u64>,
+    pub(super) deliveries_ordered: watch::Sender<u64>,
     pub(super) events_ordered: watch::Sender<u64>,
 }
 
@@ -53,6 +54,7 @@ impl Notes {
             arrived: Notify::new(),
             changed: watch::Sender::new(0),
             events_changed: watch::Sender::new(0),
+            deliveries_ordered: watch::Sender::new(0),
             events_ordered: watch::Sender::new(0),
         }
     }
@@ -92,8 +94,13 @@ impl Notes {
         self.events_changed.send_modify(|count| *count += 1);
     }
 
-    /// An operator's order has changed events that are owed: what was read of them before does not count any more.
-    pub(super) fn tick_orders(&self) {
+    /// An operator's order has changed deliveries: what was read of them before does not count any more.
+    pub(super) fn tick_delivery_orders(&self) {
+        self.deliveries_ordered.send_modify(|count| *count += 1);
+    }
+
+    /// The same for events that are owed.
+    pub(super) fn tick_event_orders(&self) {
         self.events_ordered.send_modify(|count| *count += 1);
     }
 

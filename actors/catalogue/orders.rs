@@ -91,10 +91,12 @@ impl Order {
         Ok(true)
     }
 
-    /// Tells sinks that what they have read may not be owed any more.
+    /// Tells those who deliver or publish that what they have read may not be owed any more.
     pub(super) fn tell(&self, notes: &Notes) {
-        if matches!(self.order, DeliveryOrder::Events { .. }) {
-            notes.tick_orders();
+        match self.order {
+            DeliveryOrder::Change(..) => notes.tick_delivery_orders(),
+            DeliveryOrder::Events { .. } => notes.tick_event_orders(),
+            DeliveryOrder::Pause | DeliveryOrder::Resume => {}
         }
     }
 

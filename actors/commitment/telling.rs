@@ -53,7 +53,7 @@ impl Telling {
             async move {
                 match deliveries.tell(told).await {
                     Ok(()) => next,
-                    Err(NotNoted::NoMemory) => {
+                    Err(NotNoted::NoMemory | NotNoted::Lost) => {
                         sleep(RETRY).await;
                         Some(from)
                     }

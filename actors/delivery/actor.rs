@@ -117,6 +117,7 @@ impl DeliveryActor {
     pub(crate) async fn run(mut self) {
         self.liveness.ready();
         let (mut live, mut changed) = (self.live.watch(), self.deliveries.changed());
+        let mut ordered = self.deliveries.ordered();
         let child = self.hub.borrow().child.clone();
         let inbox = self.hub.borrow().committing.inbox.clone();
         loop {
@@ -128,6 +129,7 @@ impl DeliveryActor {
                 _ = self.phase.changed() => {}
                 Some(_) = self.associations.next() => self.note_associations(),
                 Some(noted) = self.noting.next() => self.noted(noted),
+                _ = ordered.changed() => self.ordered(),
                 _ = changed.changed() => self.queue_changed(),
                 () = child.notified() => {}
                 () = inbox.given() => {}
@@ -178,6 +180,16 @@ impl DeliveryActor {
     fn queue_changed(&mut self) {
         self.queue.changed();
         self.hub.borrow_mut().plan.queue_changed();
+    }
+
+    /// An operator has changed what is owed: what was planned may not be owed any more, and what was sent may have to be asked for at once.
+    fn ordered(&mut self) {
+        {
+            let hub = &mut *self.hub.borrow_mut();
+            hub.plan.clear();
+            hub.committing.ask_at = Instant::now();
+        }
+        self.queue.ordered();
     }
 
     fn note_associations(&self) {
@@ -289,8 +301,11 @@ impl DeliveryActor {
                 let keys: Vec<OwedKey> = notes.iter().map(|note| note.key).collect();
                 hub.committing.noted(&notes);
                 hub.forget(&keys);
+                drop(hub);
+                // What was changed under an attempt is owed as it was: its note means nothing, and nobody tells of it.
+                self.queue_changed();
             }
-            Err(NotNoted::NoMemory) => hub.notes.splice(..0, notes).for_each(drop),
+            Err(NotNoted::NoMemory | NotNoted::Lost) => hub.notes.splice(..0, notes).for_each(drop),
             // The next process sends them again.
             Err(NotNoted::Ended) => {}
         }

@@ -30,6 +30,8 @@ pub(super) struct Asking {
 /// A request whose response is awaited.
 pub(super) struct Awaited {
     pub(super) message_id: u16,
+    /// The number of its transaction.
+    pub(super) transaction: i64,
     pub(super) sent: Instant,
 }
 

@@ -102,20 +102,14 @@ impl Association {
                 if self.echo.awaited().is_some() && !matches!(error, CallError::Silent(_)) {
                     self.hub.borrow_mut().has_no_echo = true;
                 }
-                if self.asking.awaited.is_some() {
-                    self.hub.borrow_mut().ask_refused(&error.to_string());
-                }
+                self.not_asked(&error.to_string());
                 self.lost(&error.to_string());
             }
             // Not in the middle of a PDU, where it would be taken for data. What is outstanding then is sent again by the next process.
             Some(Ok(End::Unusable)) | None if !self.is_mid_pdu => self.call.abort().await,
             Some(Ok(End::Unusable)) | None => {}
         }
-        if self.asking.awaited.take().is_some() {
-            self.hub
-                .borrow_mut()
-                .ask_refused("the association ended before the response to the request for commitment");
-        }
+        self.not_asked("the association ended before the response to the request for commitment");
         for Outstanding { task, .. } in &self.outstanding {
             self.exports.count(&task.owed, false);
         }
@@ -143,6 +137,8 @@ impl Association {
                 idle_since = Instant::now();
                 continue;
             }
+            // A request waits for nothing but what is outstanding.
+            drains |= self.asks();
             let has_room = !drains && self.is_free() && self.outstanding.len() < self.window;
             let may_begin = has_room && self.may_begin();
             if may_begin {

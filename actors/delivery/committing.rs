@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_catalogue::{DeliveryNote, Outcome, Owed, OwedKey, PackedUid};
+use tidegate_memory::MemoryLease;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -52,12 +53,16 @@ pub(super) enum Stage {
 
 pub(super) struct Reported {
     pub(super) left: HashSet<OwedKey>,
+    /// Pays for them.
+    pub(super) _lease: Option<MemoryLease>,
     pub(super) taken: Taken,
     pub(super) reply: oneshot::Sender<Taken>,
 }
 
 /// What is asked.
 pub(super) struct Asked {
+    /// The number of the transaction.
+    pub(super) transaction: i64,
     pub(super) transaction_uid: String,
     /// SOP class and instance.
     pub(super) references: Vec<(Arc<str>, PackedUid)>,
@@ -76,6 +81,11 @@ impl Committing {
             trouble: None,
             reports: Vec::new(),
         }
+    }
+
+    /// Takes the request back, if that is the one under way: the settings may have changed since it was sent.
+    pub(super) fn take(&mut self, transaction: i64) -> Option<Asking> {
+        self.asking.take_if(|asking| asking.transaction == transaction)
     }
 
     /// Whether a request can be sent.

@@ -12,11 +12,13 @@ use super::actor::DeliveryActor;
 use super::backoff::Backoff;
 use super::committing::{Asked, Asking, GATHER, Reported, Stage};
 use super::hub::Hub;
-use super::queue::Meant;
+use super::queue::{LONGEST_WAIT, Meant};
 use super::report::{Given, MOST_REFERENCES, NotTaken};
-use crate::committed::{clock_ms, ms_ahead};
+use crate::committed::{clock_ms, due_until, ms_ahead, put_off};
 use crate::fixed;
 
+/// Outcomes that wait to be noted: beyond these, no report is taken, and nothing is waived.
+const MOST_NOTES: usize = 4096;
 /// Before deliveries to a destination that no longer commits are looked at again.
 const WAIVE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -33,14 +35,14 @@ impl Hub {
         asking.stage = Stage::Sent;
         let reference = |owed: &Owed| (owed.sop_class_uid.clone(), owed.sop_instance_uid.clone());
         let references = asking.owed.iter().map(reference).collect();
-        Some(Asked { transaction_uid: asking.uid.clone(), references })
+        Some(Asked { transaction: asking.transaction, transaction_uid: asking.uid.clone(), references })
     }
 
     /// The destination has taken the request: it has `commit_within` to report.
-    pub(super) fn ask_taken(&mut self) {
+    pub(super) fn ask_taken(&mut self, transaction: i64) {
+        let Some(Asking { owed, .. }) = self.committing.take(transaction) else { return };
         self.committing.failures = 0;
         self.committing.most = (self.committing.most * 2).min(MOST_REFERENCES);
-        let Some(Asking { transaction, owed, .. }) = self.committing.asking.take() else { return };
         let due_ms = ms_ahead(clock_ms(), fixed::commit_within());
         self.note_asked(&owed, transaction, due_ms);
         // What is asked for again had no report in its time.
@@ -51,16 +53,17 @@ impl Hub {
     }
 
     /// The destination has refused the request, or ended the association over it.
-    pub(super) fn ask_refused(&mut self, why: &str) {
-        if let Some(asking) = &self.committing.asking {
+    pub(super) fn ask_refused(&mut self, transaction: i64, why: &str) {
+        let own = self.committing.asking.as_ref().filter(|asking| asking.transaction == transaction);
+        if let Some(asking) = own {
             self.committing.most = u32::try_from(asking.owed.len() / 2).unwrap_or(MOST_REFERENCES).max(1);
         }
-        self.ask_failed(why);
+        self.ask_failed(transaction, why);
     }
 
     /// The destination has not taken the request.
-    pub(super) fn ask_failed(&mut self, why: &str) {
-        let Some(_) = self.committing.asking.take() else { return };
+    pub(super) fn ask_failed(&mut self, transaction: i64, why: &str) {
+        let Some(_) = self.committing.take(transaction) else { return };
         self.committing.failures += 1;
         self.committing.ask_at = Instant::now() + not_taken().after(self.committing.failures);
         self.does_not_commit(why);
@@ -120,14 +123,17 @@ impl DeliveryActor {
         hub.committing.inbox.open(generation, destination);
         let Some(due_ms) = due_ms.filter(|_| may_ask && hub.committing.asking.is_none()) else { return };
         let now_ms = clock_ms();
-        let wait = Duration::from_millis(due_ms.saturating_sub(now_ms).max(0).unsigned_abs());
+        let wait = put_off(due_ms, now_ms, LONGEST_WAIT);
         let waives = !hub.settings.commits;
+        if waives && hub.notes.len() >= MOST_NOTES {
+            return; // what was waived before is still to be noted
+        }
         let at = if waives { hub.committing.ask_at } else { hub.committing.ask_at.max(now + wait) };
         if at > now {
             self.wake_at = self.wake_at.min(at);
             return;
         }
-        let up_to_ms = if waives { i64::MAX } else { now_ms };
+        let up_to_ms = if waives { i64::MAX } else { due_until(due_ms, now_ms, LONGEST_WAIT) };
         // It cannot be read: the queue says so, and is read again.
         let Some(owed) = self.queue.sent(destination, up_to_ms, hub.committing.most) else { return };
         if waives {
@@ -151,6 +157,9 @@ impl DeliveryActor {
 
     fn take_reports(&mut self) {
         let inbox = self.hub.borrow().committing.inbox.clone();
+        if self.hub.borrow().notes.len() >= MOST_NOTES {
+            return; // those behind are refused, and may come again
+        }
         if self.queue.trouble().is_some() {
             inbox.take(); // they are answered with a failure, and may come again
         }
@@ -179,7 +188,7 @@ impl DeliveryActor {
                 // All of it is known already, or was asked for again.
                 let _ = reply.send(taken);
             } else {
-                hub.committing.reports.push(Reported { left, taken, reply });
+                hub.committing.reports.push(Reported { left, _lease: report.lease, taken, reply });
             }
         }
     }

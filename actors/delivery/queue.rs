@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::plan::{PAGE, Plan};
 use super::report::{Referenced, Report};
-use crate::committed::clock_ms;
+use crate::committed::{clock_ms, due_until, put_off};
 
 /// Repetitions that are read at a time.
 const REPETITIONS: u32 = 64;
@@ -19,6 +19,8 @@ const PAGES_A_TURN: usize = 16;
 const WORK_BYTES: u64 = 4 << 20;
 /// Between two looks at what the destination is owed, whatever changes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Nothing waits longer for its next attempt: see the waits of `settling`.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
 /// Before a catalogue that cannot be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -80,6 +82,11 @@ impl Queue {
             repetitions_at: None,
             trouble: None,
         }
+    }
+
+    /// An operator has changed them: that is looked at without delay.
+    pub(super) fn ordered(&mut self) {
+        (self.has_changed, self.looked_at, self.repetitions_at) = (true, None, None);
     }
 
     /// Deliveries have changed.
@@ -222,15 +229,16 @@ impl Queue {
         }
         if let Some(due_ms) = due_ms.filter(|_| next_look.is_none()) {
             let now_ms = clock_ms();
-            let mut again_ms = due_ms.saturating_sub(now_ms).max(0);
+            let mut wait = put_off(due_ms, now_ms, LONGEST_WAIT);
             // Those that are due while nothing can be begun remain so, and are read with the first look at which it can.
-            if again_ms == 0 && wants_page {
+            if wait.is_zero() && wants_page {
                 if plan.repetitions() == 0 {
-                    look.has_more |= plan.add_repetitions(self.reader()?.due(id, now_ms, REPETITIONS)?);
+                    let until_ms = due_until(due_ms, now_ms, LONGEST_WAIT);
+                    look.has_more |= plan.add_repetitions(self.reader()?.due(id, until_ms, REPETITIONS)?);
                 }
-                again_ms = 1000;
+                wait = Duration::from_secs(1);
             }
-            self.repetitions_at = Some(now + Duration::from_millis(again_ms.unsigned_abs()));
+            self.repetitions_at = Some(now + wait);
         }
         look.again_at = [look.again_at, self.repetitions_at.filter(|at| *at > now)].into_iter().flatten().min();
         Ok(look)

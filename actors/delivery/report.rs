@@ -21,7 +21,7 @@ pub(crate) const MOST_WAITING: usize = 16;
 pub(crate) struct Report {
     pub(crate) transaction_uid: String,
     pub(super) referenced: Vec<Referenced>,
-    _lease: Option<MemoryLease>,
+    pub(super) lease: Option<MemoryLease>,
 }
 
 /// An instance of a report.
@@ -120,7 +120,7 @@ impl Arriving {
             (None, Some(information)) if request.has_data_set => information.finish().map_err(fault),
             (None, _) => Err(missing()),
         };
-        let report = transaction_uid.map(|transaction_uid| Report { transaction_uid, referenced, _lease: lease });
+        let report = transaction_uid.map(|transaction_uid| Report { transaction_uid, referenced, lease });
         (request.operation, report)
     }
 }

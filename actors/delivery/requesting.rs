@@ -21,28 +21,30 @@ const AFTER_REPORT: Duration = Duration::from_secs(1);
 impl Association {
     /// Sends the request that is ready, or says why it cannot.
     pub(super) async fn ask(&mut self) -> Result<(), CallError> {
+        let Some(asked) = self.hub.borrow_mut().ask() else { return Ok(()) };
+        let transaction = asked.transaction;
         let (context, encoding) = match &self.asking.context {
             Some(Ok(context)) => *context,
             Some(Err(why)) => {
-                self.hub.borrow_mut().ask_failed(why);
+                self.hub.borrow_mut().ask_failed(transaction, why);
                 return Ok(());
             }
             None => {
-                self.hub.borrow_mut().ask_failed("the association has no context for storage commitment");
+                let why = "the association has no context for storage commitment";
+                self.hub.borrow_mut().ask_failed(transaction, why);
                 return Ok(());
             }
         };
-        let Some(asked) = self.hub.borrow_mut().ask() else { return Ok(()) };
         self.has_probed = true;
         let begun = self.call.requestor.begin(context, &Invocation::RequestCommitment);
         let message_id = match begun {
             Ok(message_id) => message_id,
             Err(error) => {
-                self.hub.borrow_mut().ask_failed(&error.to_string());
+                self.hub.borrow_mut().ask_failed(transaction, &error.to_string());
                 return Err(CallError::Unexpected);
             }
         };
-        self.asking.awaited = Some(Awaited { message_id, sent: Instant::now() });
+        self.asking.awaited = Some(Awaited { message_id, transaction, sent: Instant::now() });
         let mut out = Vec::new();
         let terms = Terms { transaction_uid: &asked.transaction_uid, retrieve_ae_title: None };
         // Action information is event information of which nothing has failed (PS3.4 tables J.3-1 and J.3-2).
@@ -61,12 +63,17 @@ impl Association {
         Ok(())
     }
 
+    /// The response to the request will not come.
+    pub(super) fn not_asked(&mut self, why: &str) {
+        if let Some(Awaited { transaction, .. }) = self.asking.awaited.take() {
+            self.hub.borrow_mut().ask_refused(transaction, why);
+        }
+    }
+
     /// Takes the response to the request. False: it is to something else.
     pub(super) fn ask_answered(&mut self, response: &Response) -> bool {
         let is_own = |awaited: &mut Awaited| awaited.message_id == response.message_id;
-        if self.asking.awaited.take_if(is_own).is_none() {
-            return false;
-        }
+        let Some(Awaited { transaction, .. }) = self.asking.awaited.take_if(is_own) else { return false };
         self.has_served = true;
         let mut hub = self.hub.borrow_mut();
         hub.answered = Some(Instant::now());
@@ -74,11 +81,12 @@ impl Association {
         if response.status == 0 {
             self.asking.reports_until = Some(Instant::now() + AWAITS_REPORT);
             self.asking.unreported += 1;
-            hub.ask_taken();
+            hub.ask_taken(transaction);
         } else {
             let comment = response.comment.as_str();
             let gap = if comment.is_empty() { "" } else { ": " };
-            hub.ask_refused(&format!("the destination answers with status {:04X}{gap}{comment}", response.status));
+            let why = format!("the destination answers with status {:04X}{gap}{comment}", response.status);
+            hub.ask_refused(transaction, &why);
         }
         true
     }

@@ -55,9 +55,9 @@ impl Hub {
     /// Settles an attempt.
     pub(super) fn settle(&mut self, task: Task, attempt: Attempt) {
         let now = Instant::now();
-        let Task { owed, generation, .. } = task;
+        let Task { owed, generation, is_repetition } = task;
         let outcome = match attempt {
-            Attempt::Answered(response) => self.answered(&owed, &response, now),
+            Attempt::Answered(response) => self.answered(&owed, is_repetition, &response, now),
             Attempt::Impossible(why) => self.failed(&owed, None, why),
             Attempt::NoFile(why) => self.dead(&owed, None, why),
             Attempt::Unreadable(why) => self.later(&owed, LATER, None, why),
@@ -68,7 +68,7 @@ impl Hub {
         self.push_note(DeliveryNote { generation, key: owed.key, outcome, at_ms });
     }
 
-    fn answered(&mut self, owed: &Owed, response: &Response, now: Instant) -> Outcome {
+    fn answered(&mut self, owed: &Owed, is_repetition: bool, response: &Response, now: Instant) -> Outcome {
         let status = response.status;
         let why = match response.comment.as_str() {
             "" => format!("status {status:04X}"),
@@ -90,7 +90,10 @@ impl Hub {
             }
             Verdict::Later => {
                 let outcome = self.later(owed, LATER, Some(status), why.clone());
-                self.stumbled(Failure::Failing, why, now);
+                // One instance, again and again, is no sign that the destination fails.
+                if !is_repetition || self.breaker.down().is_some() {
+                    self.stumbled(Failure::Failing, why, now);
+                }
                 outcome
             }
             Verdict::Refused => {

@@ -19,7 +19,7 @@ use super::page::Page;
 use super::publisher::Publisher;
 use super::shared::{Figures, Shared, SinkPhase};
 use crate::catalogue::deliveries::{Deliveries, NotNoted};
-use crate::committed::{clock_ms, ms_ahead};
+use crate::committed::{clock_ms, due_until, put_off};
 use crate::fault;
 use crate::gauges::Gauges;
 use crate::node::live::Live;
@@ -221,9 +221,7 @@ impl SinkActor {
 
     /// Reads what is due, as far as that may have changed.
     fn look(&mut self, now: Instant, wants_page: bool) {
-        let wait = |ms: i64| Duration::from_millis(u64::try_from(ms.saturating_sub(clock_ms())).unwrap_or(0));
-        // Where the clock was set back, it is due.
-        let due_at = |ms: i64| now + Some(wait(ms)).filter(|wait| *wait <= LONGEST_WAIT).unwrap_or_default();
+        let due_at = |ms: i64| now + put_off(ms, clock_ms(), LONGEST_WAIT);
         let next = self.row.as_ref().filter(|(row, _)| row.gone_ms.is_none()).and_then(|(row, _)| row.due_ms);
         let wants_page = wants_page && self.page.wants_more(self.row.as_ref().map(|(_, generation)| *generation));
         // What is under way is due in the file, so another study that has become due is not seen from here.
@@ -279,9 +277,9 @@ impl SinkActor {
             self.down = None; // an operator wants it tried now
         }
         let now_ms = clock_ms();
-        let latest_ms = ms_ahead(now_ms, LONGEST_WAIT);
-        let until_ms = row.due_ms.filter(|due_ms| *due_ms > latest_ms).unwrap_or(now_ms);
-        if wants_page && row.gone_ms.is_none() && row.due_ms.is_some_and(|due_ms| due_ms <= until_ms) {
+        let until_ms = row.due_ms.map(|due_ms| due_until(due_ms, now_ms, LONGEST_WAIT));
+        let until_ms = until_ms.filter(|until_ms| row.due_ms.is_some_and(|due_ms| due_ms <= *until_ms));
+        if let Some(until_ms) = until_ms.filter(|_| wants_page && row.gone_ms.is_none()) {
             self.page.read(reader, generation, (row.id, until_ms))?;
         }
         self.row = Some((row, generation));
@@ -340,7 +338,7 @@ impl SinkActor {
                 }
                 self.has_changed = true;
             }
-            Err(NotNoted::NoMemory) => self.notes.splice(..0, notes).for_each(drop),
+            Err(NotNoted::NoMemory | NotNoted::Lost) => self.notes.splice(..0, notes).for_each(drop),
             // The next process publishes them again.
             Err(NotNoted::Ended) => {}
         }

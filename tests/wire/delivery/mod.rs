@@ -6,6 +6,7 @@ mod faults;
 #[allow(dead_code, reason = "only a build with test-faults uses all of it")]
 pub(crate) mod finder;
 mod limits;
+mod orders;
 mod poison;
 #[cfg(feature = "test-faults")]
 mod reconciling;
