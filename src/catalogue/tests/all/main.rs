@@ -16,6 +16,7 @@ mod hints;
 mod killed;
 mod last_events;
 mod model;
+mod moving;
 mod opening;
 mod reconciling;
 mod releasing;
