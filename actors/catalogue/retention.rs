@@ -139,9 +139,17 @@ impl Retention {
         Some(true)
     }
 
-    /// Removes those of the files that still owe nothing.
+    /// Removes those of the files that still owe nothing. The others are not about to be removed any more, whatever a process that ended had noted of them:
+    /// as long as they are, each page is these.
     fn remove<D: Disk>(&mut self, keeper: &mut Keeper<D>, files: Vec<Releasable>) -> Option<()> {
-        let reserved: Vec<Reserved> = files.into_iter().filter_map(|file| self.reserve(file)).collect();
+        let mut left = Vec::new();
+        let mut reserved = Vec::new();
+        for file in files {
+            match self.reserve(&file) {
+                Some(removal) => reserved.push(Reserved { file, removal }),
+                None => left.push(file),
+            }
+        }
         // Whoever has sent one of them again has said so by now.
         if !keeper.enter_all() || !keeper.has_everything() {
             return None;
@@ -157,13 +165,17 @@ impl Retention {
                 return None;
             }
         };
-        let (files, removals): (Vec<_>, Vec<_>) = reserved
-            .into_iter()
-            .zip(awaited)
-            .filter_map(|(reserved, is_awaited)| (!is_awaited).then_some((reserved.file, reserved.removal)))
-            .unzip();
+        let (mut files, mut removals) = (Vec::new(), Vec::new());
+        for (Reserved { file, removal }, is_awaited) in reserved.into_iter().zip(awaited) {
+            if is_awaited {
+                left.push(file);
+            } else {
+                files.push(file);
+                removals.push(removal);
+            }
+        }
         let may_go = keeper.attempt(|file, _| file.begin_release(&files, clock_ms()))?;
-        let (mut released, mut kept) = (Vec::new(), Vec::new());
+        let (mut released, mut kept) = (Vec::new(), left.iter().collect::<Vec<_>>());
         for ((file, removal), may_go) in files.iter().zip(&removals).zip(may_go) {
             let is_gone = may_go && self.is_removed(keeper, file, removal);
             if is_gone { &mut released } else { &mut kept }.push(file);
@@ -177,9 +189,9 @@ impl Retention {
     }
 
     /// Reserves a file. `None`: not now, and the next sweep comes to it again.
-    fn reserve(&self, file: Releasable) -> Option<Reserved> {
+    fn reserve(&self, file: &Releasable) -> Option<Removal> {
         match self.env.store.begin_removal(&file.path) {
-            Ok(removal) => removal.map(|removal| Reserved { file, removal }),
+            Ok(removal) => removal,
             Err(error) => {
                 warn_of(&file.path, &error.to_string());
                 None

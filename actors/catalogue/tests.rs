@@ -1,5 +1,6 @@
 //! The child on real files, with a disk in memory.
 
+mod retention;
 mod work;
 
 use std::collections::BTreeMap;

@@ -158,6 +158,9 @@ impl<'a> Batch<'a> {
         if !name.is_empty() && !ids.directory_has_named {
             self.ids.note_named(place.directory);
         }
+        if matches!(self.reports, Reports::Current { .. }) {
+            self.bring(record, name, &ids)?;
+        }
         if self.insert(record, name, &ids)? {
             self.entered.new += 1;
             self.owe_first(record, &ids)?;
@@ -183,6 +186,17 @@ impl<'a> Batch<'a> {
             self.sources.insert((ids.study, arrival.source));
         }
         Ok(())
+    }
+
+    /// Brings the row of a file that is gone to a new place where the same content was found: people have moved it, and what it owes and has had goes with it.
+    fn bring(&mut self, record: &Record, name: &[u8], ids: &RecordIds) -> Result<()> {
+        let Some(digest) = record.digest.map(u128::to_be_bytes) else { return Ok(()) };
+        let sql = "UPDATE instance SET directory = ?2, name = ?3 WHERE id =
+                (SELECT id FROM instance WHERE uid = ?1 AND state = 1 AND digest = ?4 AND bytes = ?5 ORDER BY ended_ms DESC, id DESC LIMIT 1)
+            AND NOT EXISTS (SELECT 1 FROM instance WHERE uid = ?1 AND directory = ?2 AND name = ?3)";
+        let row =
+            params![record.sop_instance_uid.as_bytes(), ids.directory, Bytes(name), digest, clamped(record.bytes)];
+        self.db.prepare_cached(sql)?.execute(row).map(drop)
     }
 
     /// Whether the file was not known.

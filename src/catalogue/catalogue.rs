@@ -9,6 +9,7 @@ use tidegate_database::{Error, Writer};
 use crate::batch::{Batch, Entered, find};
 use crate::completeness::Following;
 use crate::delivery::{DeliveryNote, DestinationRow, destinations};
+use crate::events::outbox::now_ms;
 use crate::events::{EventNote, Told};
 use crate::ids::Ids;
 use crate::open::DESIGN;
@@ -343,6 +344,12 @@ impl Catalogue {
     ) -> Result<(T, Entered), Error> {
         let Self { file, ids, keeps_patients, following, followed_since_ms, .. } = self;
         let done = file.transact(|db| {
+            // The clock may have been ahead when the catalogue was made: what comes from now on is news all the same.
+            let now_ms = now_ms(db)?;
+            if now_ms < *followed_since_ms {
+                set_mark(db, FOLLOWED_SINCE, now_ms)?;
+                *followed_since_ms = now_ms;
+            }
             let mut batch = Batch::new(db, ids, *keeps_patients, reports, (following, *followed_since_ms));
             let result = work(&mut batch)?;
             let (has_changed, more_bytes) = (batch.duties.have_changed(), batch.more_bytes());

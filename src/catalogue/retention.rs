@@ -46,12 +46,12 @@ impl Releasable {
 }
 
 /// A walk over all studies, the study first that has received nothing for longest.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sweep {
     /// Behind this study: when it received its last instance, and its number.
     after: (i64, i64),
-    /// Behind this file of the next study.
-    instance: i64,
+    /// Within the next study, if that is the one.
+    within: Option<Within>,
     /// Up to there, no study has a file any more.
     empty: (i64, i64),
     is_done: bool,
@@ -67,6 +67,14 @@ impl Sweep {
     pub fn restart(&mut self) {
         *self = Self { after: self.empty, empty: self.empty, ..Self::default() };
     }
+}
+
+/// How far the walk is within a study: behind this file of this series.
+#[derive(Clone, Debug)]
+struct Within {
+    study: i64,
+    series: (String, i64),
+    instance: i64,
 }
 
 /// A study of the walk.
@@ -172,21 +180,18 @@ fn next_files(db: &Connection, sweep: &mut Sweep, before_ms: i64, limit: usize) 
             return Ok(Vec::new());
         };
         let at = (study.last_ms, study.id);
-        let is_empty = is_empty(db, study.id)?;
+        let within = sweep.within.take().filter(|within| within.study == study.id);
+        let is_begun = within.is_some();
+        let is_empty = !is_begun && is_empty(db, study.id)?;
         if is_empty && sweep.after == sweep.empty {
             sweep.empty = at;
         }
-        if is_empty || !is_done(db, study.id)? {
-            (sweep.after, sweep.instance) = (at, 0);
-            continue;
-        }
-        let files = files_of(db, &study, sweep.instance, limit)?;
-        match files.last() {
-            Some(Some(last)) if files.len() == limit => sweep.instance = last.known.id,
-            _ => (sweep.after, sweep.instance) = (at, 0),
-        }
-        if !files.is_empty() {
-            return Ok(files);
+        // Every page looks for what its study owes. That all of its files were delivered is looked for once: it costs a look at each.
+        let may_go = !is_empty && owes_nothing(db, study.id)? && (is_begun || is_delivered(db, study.id)?);
+        let files = if may_go { files_of(db, &study, within, limit)? } else { Files::default() };
+        (sweep.after, sweep.within) = if files.next.is_some() { (sweep.after, files.next) } else { (at, None) };
+        if !files.files.is_empty() {
+            return Ok(files.files);
         }
     }
     Ok(Vec::new())
@@ -204,30 +209,62 @@ fn is_empty(db: &Connection, study: i64) -> Result<bool> {
     db.prepare_cached(sql)?.query_row([study], |row| row.get(0))
 }
 
-/// Whether every file of the study was delivered, and none owes anything.
-fn is_done(db: &Connection, study: i64) -> Result<bool> {
-    let owed =
-        "SELECT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + sent + dead > 0)";
-    if db.prepare_cached(owed)?.query_row([study], |row| row.get(0))? {
-        return Ok(false);
-    }
-    let never = "SELECT EXISTS (SELECT 1 FROM series CROSS JOIN instance ON instance.series = series.id
-        WHERE series.study = ?1 AND instance.state = 0 AND NOT EXISTS (
-            SELECT 1 FROM delivered WHERE delivered.instance = instance.id AND delivered.status IS NOT NULL))";
-    db.prepare_cached(never)?.query_row([study], |row| row.get::<_, bool>(0)).map(|never| !never)
+fn owes_nothing(db: &Connection, study: i64) -> Result<bool> {
+    let sql =
+        "SELECT NOT EXISTS (SELECT 1 FROM study_destination WHERE study = ?1 AND waiting + retrying + sent + dead > 0)";
+    db.prepare_cached(sql)?.query_row([study], |row| row.get(0))
 }
 
-fn files_of(db: &Connection, study: &Study, after: i64, limit: usize) -> Result<Vec<Option<Releasable>>> {
-    let sql = files!(
+/// Whether every file of the study was delivered.
+fn is_delivered(db: &Connection, study: i64) -> Result<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM series CROSS JOIN instance ON instance.series = series.id
+        WHERE series.study = ?1 AND instance.state = 0 AND NOT EXISTS (
+            SELECT 1 FROM delivered WHERE delivered.instance = instance.id AND delivered.status IS NOT NULL))";
+    db.prepare_cached(sql)?.query_row([study], |row| row.get(0))
+}
+
+/// A page of the files of a study. `None`: a row is damaged.
+#[derive(Default)]
+struct Files {
+    files: Vec<Option<Releasable>>,
+    /// Behind the last one; `None`: the study has no more.
+    next: Option<Within>,
+}
+
+/// The files behind `within`, by the UIDs of their series, so that each page is a part of an index: what is left of a series, then the next ones.
+fn files_of(db: &Connection, study: &Study, within: Option<Within>, limit: usize) -> Result<Files> {
+    let of_series = files!(
         "instance",
-        "WHERE instance.series IN (SELECT id FROM series WHERE study = ?1) AND state = 0 AND instance.id > ?2
-            ORDER BY instance.id LIMIT ?3"
+        "WHERE instance.series = ?1 AND instance.id > ?2 AND state = 0 ORDER BY instance.id LIMIT ?3"
     );
-    let mut statement = db.prepare_cached(sql)?;
-    let files = statement.query_map(params![study.id, after, limit as i64], |row| {
-        read(row, study.uid.clone(), study.patient_id.clone())
-    })?;
-    files.collect()
+    let of_next = files!(
+        "series CROSS JOIN instance ON instance.series = series.id",
+        "WHERE series.study = ?1 AND series.uid >= ?2 AND series.id <> ?3 AND instance.state = 0 ORDER BY series.uid, instance.id LIMIT ?4"
+    );
+    let read = |row: &Row<'_>| read(row, study.uid.clone(), study.patient_id.clone());
+    let mut files = Vec::new();
+    if let Some(Within { series: (_, series), instance, .. }) = &within {
+        let mut statement = db.prepare_cached(of_series)?;
+        for file in statement.query_map(params![series, instance, limit as i64], read)? {
+            files.push(file?);
+        }
+    }
+    let (uid, series) = within.map_or_else(Default::default, |within| within.series);
+    if files.len() < limit {
+        let mut statement = db.prepare_cached(of_next)?;
+        for file in statement.query_map(params![study.id, uid, series, (limit - files.len()) as i64], read)? {
+            files.push(file?);
+        }
+    }
+    let next = match files.last() {
+        Some(Some(Releasable { known, .. })) if files.len() == limit => {
+            let sql = "SELECT uid FROM series WHERE id = ?1";
+            let uid = db.prepare_cached(sql)?.query_row([known.series], |row| row.get(0))?;
+            Some(Within { study: study.id, series: (uid, known.series), instance: known.id })
+        }
+        _ => None,
+    };
+    Ok(Files { files, next })
 }
 
 fn left_behind(db: &Connection, limit: usize) -> Result<Vec<Option<Releasable>>> {

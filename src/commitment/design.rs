@@ -2,6 +2,8 @@
 
 use tidegate_database::{Design, Fill, Words};
 
+use crate::named;
+
 /// The file of the requests. [`Design::set_aside`] moves a damaged one out of the way.
 pub static DESIGN: Design = Design {
     words: Words {
@@ -17,14 +19,16 @@ pub static DESIGN: Design = Design {
     views: "",
     probe: "SELECT (SELECT max(id) FROM request), (SELECT min(id) FROM request), (SELECT max(calling) FROM request),
         (SELECT min(next_ms) FROM request WHERE state < 2), (SELECT min(ended_ms) FROM request WHERE state > 1),
-        (SELECT max(request) FROM reference), (SELECT min(request) FROM reference), (SELECT max(seq) FROM sqlite_sequence)",
+        (SELECT max(request) FROM reference), (SELECT min(request) FROM reference), (SELECT max(seq) FROM sqlite_sequence),
+        (SELECT max(instance) FROM named), (SELECT min(instance) FROM named)",
     // A transaction of 100,000 references goes to the log in pieces of that.
     writer_cache_kib: 2 * 1024,
 };
 
-const MIGRATIONS: [(&str, Fill); 2] = [
+const MIGRATIONS: [(&str, Fill); 3] = [
     (concat!(include_str!("schema.sql"), include_str!("views.sql")), |_| Ok(())),
     (include_str!("migration-2.sql"), |_| Ok(())),
+    (include_str!("migration-3.sql"), named::fill),
 ];
 
 /// The version of the schema.

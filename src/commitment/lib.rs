@@ -22,6 +22,7 @@
 //! other programs may rely on.
 
 mod design;
+mod named;
 mod progress;
 mod prune;
 mod reader;

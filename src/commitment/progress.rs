@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tidegate_database::Error;
 
+use crate::named;
 use crate::request::{FailureReason, Outcome, Request, State, Summary};
 use crate::requests::Requests;
 use crate::rows::{self, outcome_number, outcome_of, requests, weight};
@@ -269,6 +270,10 @@ impl Requests {
             let Some(request) = rows::find(db, id)? else { return Ok(None) };
             let state = if request.state.is_pending() { request.state } else { State::Received };
             db.prepare_cached(sql)?.execute((id, state.number(), now_ms))?;
+            if !request.state.is_pending() {
+                // It may have ended under a former version.
+                named::insert_all(db, id)?;
+            }
             Ok(Some(request))
         })?;
         Ok(match found {

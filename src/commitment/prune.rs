@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tidegate_database::Error;
 
+use crate::named;
 use crate::requests::Requests;
 use crate::rows::weight;
 use crate::schedule::ms;
@@ -13,7 +14,7 @@ use crate::schedule::ms;
 pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Of the requests that have ended, the newest are kept that weigh no more than this: each of its references counts one, and it itself counts
-/// ten. That is a quarter of a gigabyte of disk.
+/// ten. That is a third of a gigabyte of disk.
 pub const MAX_KEPT: u64 = 5_000_000;
 
 /// References that are removed in one step.
@@ -63,5 +64,6 @@ fn remove(db: &Connection, id: i64, limit: u32) -> rusqlite::Result<u32> {
     let remove = "DELETE FROM reference WHERE request = ?1 AND position IN
         (SELECT position FROM reference WHERE request = ?1 ORDER BY position LIMIT ?2)";
     db.prepare_cached(hide)?.execute((id, i64::MIN))?;
+    named::remove(db, id, limit)?;
     db.prepare_cached(remove)?.execute((id, limit)).map(|removed| removed as u32)
 }

@@ -1,12 +1,12 @@
 //! Readers: the questions that people ask.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use rusqlite::params;
 use tidegate_database::{Error, PackedUid};
 
 use crate::design::DESIGN;
+use crate::named;
 use crate::request::{Counts, Referenced, Request};
 use crate::rows::{self, requests};
 
@@ -86,22 +86,9 @@ impl Reader {
         self.file.ask(|db| rows::references(db, id, from, limit))
     }
 
-    /// Which of these instances are named by a request with something still to be done.
+    /// Which of these instances are named by a request with something still to be done. Of one in some millions it may be said by mistake.
     pub fn are_awaited(&mut self, uids: &[PackedUid]) -> Result<Vec<bool>, Error> {
-        let sql = "SELECT sop_instance FROM request INDEXED BY request_pending CROSS JOIN reference ON reference.request = request.id
-            WHERE request.state < 2";
-        let wanted: HashMap<&[u8], usize> = uids.iter().enumerate().map(|(at, uid)| (uid.as_bytes(), at)).collect();
-        self.file.ask(|db| {
-            let mut awaited = vec![false; uids.len()];
-            let mut statement = db.prepare_cached(sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                if let Some(at) = wanted.get(row.get_ref(0)?.as_bytes()?) {
-                    awaited[*at] = true;
-                }
-            }
-            Ok(awaited)
-        })
+        self.file.ask(|db| named::are_awaited(db, uids))
     }
 
     /// What the record has in all.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use tidegate_database::{Error, Writer};
 
 use crate::design::DESIGN;
+use crate::named;
 use crate::request::{Asked, Counts, Due, Peer, Reference, Referenced, Request};
 use crate::rows::{self, requests};
 use crate::schedule::{LONGEST_WAIT, ms};
@@ -29,7 +30,7 @@ pub const MAX_PENDING_REFERENCES_OF_PEER: u64 = 1_000_000;
 /// Changes nothing, and is written to the disk.
 const PROBE: &str = "UPDATE sqlite_sequence SET seq = seq WHERE name = 'request'";
 
-/// References of all pending requests: half a gigabyte of disk.
+/// References of all pending requests: three quarters of a gigabyte of disk.
 pub const MAX_PENDING_REFERENCES: u64 = 10_000_000;
 
 /// The record, open for its one writer. Each call is one transaction, and none after an error. What is accepted, refused and ordered by an operator is
@@ -287,9 +288,12 @@ fn insert(
     let id = db.last_insert_rowid();
     let reference = "INSERT INTO reference (request, position, sop_class, sop_instance) VALUES (?1, ?2, ?3, ?4)";
     let mut statement = db.prepare_cached(reference)?;
+    let mut instances = Vec::with_capacity(references.len());
     for (position, Reference { sop_class, sop_instance }) in references.enumerate() {
         let position = position as u64 as i64;
         statement.execute((id, position, sop_class.as_bytes(), sop_instance.as_bytes()))?;
+        instances.push(named::number(sop_instance.as_bytes()));
     }
+    named::insert(db, id, instances)?;
     Ok(id)
 }

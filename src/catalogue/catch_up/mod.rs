@@ -347,13 +347,12 @@ impl<D: Disk> CatchUp<D> {
         step: &mut Step,
     ) -> Result<Option<i64>, Error> {
         let records = rows::present(catalogue, (directory, path), after)?;
-        let Some((last, _)) = records.last() else {
+        let Some(last) = records.last().map(|(last, _)| *last) else {
             // Behind records that were just ended, the next catch-up has to say so: one of them may not have been looked at.
             let stamp_ns = (after == 0).then_some(GONE);
             step.stamps.push(Stamp { path: path.to_owned(), stamp_ns, took_steps: false });
             return Ok(None);
         };
-        let last = *last;
         for (_, path) in records {
             step.items += 1;
             self.look(path, step);
@@ -412,9 +411,9 @@ impl<D: Disk> CatchUp<D> {
             return Ok(());
         }
         let (gone, entered) = catalogue.transact_reports(Reports::Current { at_ms }, |batch| {
-            records.iter().try_for_each(|record| batch.enter(record))?;
             let ended = step.gone.iter().map(|path| batch.end_path(path, State::Gone, at_ms).map(u64::from));
-            let gone = ended.sum::<rusqlite::Result<u64>>()?;
+            let gone = ended.sum::<rusqlite::Result<u64>>()? + rows::end_moved(batch, &self.disk, records, at_ms)?;
+            records.iter().try_for_each(|record| batch.enter(record))?;
             step.stamps.iter().try_for_each(|stamp| rows::set_stamp(batch, stamp))?;
             begun.map_or(Ok(()), |path| rows::begin_comparison(batch, path))?;
             Ok(gone)

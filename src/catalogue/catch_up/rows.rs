@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, Row};
 
+use super::Disk;
 use crate::batch::Batch;
 use crate::catalogue::Catalogue;
 use crate::open::DESIGN;
 use crate::place::{Bytes, path_of};
+use crate::record::{Record, State};
 use tidegate_database::Error;
 use tidegate_database::PackedUid;
 
@@ -66,6 +68,31 @@ pub(super) fn present(
         records.collect::<rusqlite::Result<Vec<_>>>()
     };
     read().map_err(failed)?.into_iter().map(|record| record.map_err(|_| damaged())).collect()
+}
+
+/// Ends the files by the catalogue that have the content of one of these records at another place and are not there any more: people have moved them. How many.
+pub(super) fn end_moved(
+    batch: &mut Batch<'_>,
+    disk: &impl Disk,
+    records: &[Record],
+    at_ms: i64,
+) -> rusqlite::Result<u64> {
+    let sql = "SELECT directory.path, name FROM instance CROSS JOIN directory ON directory.id = instance.directory
+        WHERE instance.uid = ?1 AND state = 0 AND digest = ?2";
+    let mut ended = 0;
+    for record in records {
+        let (uid, Some(digest)) = (&record.sop_instance_uid, record.digest) else { continue };
+        let mut statement = batch.db.prepare_cached(sql)?;
+        let path = |row: &Row<'_>| Ok(path_of(row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?, uid));
+        let paths = statement.query_map((uid.as_bytes(), digest.to_be_bytes()), path)?;
+        let paths = paths.collect::<rusqlite::Result<Vec<_>>>()?;
+        // What is known at its own place was not moved to it.
+        for path in paths.iter().filter(|_| !paths.contains(&record.path)) {
+            let is_gone = disk.is_there(path).is_ok_and(|is_there| !is_there);
+            ended += u64::from(is_gone && batch.end_path(path, State::Gone, at_ms)?);
+        }
+    }
+    Ok(ended)
 }
 
 /// What a directory has for a stamp that is gone, when none of its records was found present: nobody looks for it until it is on the disk again, and no

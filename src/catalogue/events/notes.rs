@@ -74,10 +74,18 @@ pub(crate) fn change(
     if change == EventChange::Retry {
         db.prepare_cached("UPDATE sink SET gone_ms = NULL, asked_ms = ?2 WHERE id = ?1")?.execute((sink, now_ms))?;
     }
-    let sql = "SELECT event, study, state FROM owed_event WHERE sink = ?1 AND event > ?2 AND (?3 = 0 OR state = 1)
-        AND (?4 IS NULL OR event = ?4) ORDER BY event LIMIT ?5";
+    let sql = match is_dead {
+        true => {
+            "SELECT event, study, state FROM owed_event INDEXED BY owed_event_dead WHERE sink = ?1 AND event > ?2 AND event <= ?3
+                AND state = 1 ORDER BY event LIMIT ?4"
+        }
+        false => {
+            "SELECT event, study, state FROM owed_event WHERE sink = ?1 AND event > ?2 AND event <= ?3 ORDER BY event LIMIT ?4"
+        }
+    };
+    let (after, last) = event.map_or((after, i64::MAX), |event| (after.max(event - 1), event));
     let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map((sink, after, is_dead, event, STEP), |row| {
+    let rows = statement.query_map((sink, after, last, STEP), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, bool>(2)?))
     })?;
     let rows = rows.collect::<Result<Vec<_>>>()?;

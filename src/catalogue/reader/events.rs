@@ -1,6 +1,6 @@
 //! Events that are owed, and completeness.
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql};
 use tidegate_database::Error;
 
 use super::Reader;
@@ -194,26 +194,36 @@ impl Reader {
         after: i64,
         limit: u32,
     ) -> std::result::Result<Vec<EventRow>, Error> {
-        let sql = owed!(
-            "WHERE o.event > ?1 AND (?2 IS NULL OR o.sink = (SELECT id FROM sink WHERE name = ?2)) AND (?3 = 0 OR o.state = 1)
-            ORDER BY o.event, o.sink LIMIT ?4"
-        );
+        let sql = match is_dead {
+            true => owed!(
+                "INDEXED BY owed_event_dead",
+                "WHERE o.sink = ?1 AND o.event > ?2 AND o.state = 1 ORDER BY o.event LIMIT ?3"
+            ),
+            false => owed!("WHERE o.sink = ?1 AND o.event > ?2 ORDER BY o.event LIMIT ?3"),
+        };
+        let names = "SELECT id, name FROM sink WHERE ?1 IS NULL OR name = ?1";
         self.file.ask(|db| {
-            let names = sinks(db)?;
+            let mut names = db.prepare_cached(names)?;
+            let names = names.query_map([sink], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
             let mut statement = db.prepare_cached(sql)?;
-            let rows = statement.query_map(params![after, sink, is_dead, limit], |row| {
-                let event = owed(row)?;
-                let name = names.iter().find(|sink| sink.id == event.sink);
-                Ok(EventRow {
-                    sink: name.map(|sink| sink.name.clone()).unwrap_or_default(),
-                    event,
-                    is_dead: row.get(14)?,
-                    due_ms: row.get(15)?,
-                    last_ms: row.get(16)?,
-                    why: row.get(17)?,
-                })
-            })?;
-            rows.collect()
+            let mut found = Vec::new();
+            for of in names {
+                let (id, name) = of?;
+                let rows = statement.query_map((id, after, limit), |row| {
+                    Ok(EventRow {
+                        sink: name.clone(),
+                        event: owed(row)?,
+                        is_dead: row.get(14)?,
+                        due_ms: row.get(15)?,
+                        last_ms: row.get(16)?,
+                        why: row.get(17)?,
+                    })
+                })?;
+                found.extend(rows.collect::<Result<Vec<_>>>()?);
+            }
+            found.sort_by_key(|row| (row.event.event, row.event.sink));
+            found.truncate(limit as usize);
+            Ok(found)
         })
     }
 

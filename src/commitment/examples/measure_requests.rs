@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tidegate_commitment::{Asked, Attempt, Outcome, Peer, Reference, Requests};
+use tidegate_commitment::{Asked, Attempt, Outcome, Peer, Reader, Reference, Requests};
 
 const NOW_MS: i64 = 1_790_000_000_000;
 
@@ -22,6 +22,18 @@ fn references(count: u32) -> impl ExactSizeIterator<Item = Reference> {
     (0..count as usize).map(|number| Reference {
         sop_class: "1.2.840.10008.5.1.4.1.1.2".parse().unwrap(),
         sop_instance: format!("1.2.840.113619.2.55.3.2831183874.1120000061.0.{}", 20_000 + number).parse().unwrap(),
+    })
+}
+
+/// UIDs of UUIDs, of which no two stand together.
+fn random_references(count: u32, of: u32) -> impl ExactSizeIterator<Item = Reference> {
+    (0..count as usize).map(move |number| {
+        let mixed =
+            ((u128::from(of) << 32) + number as u128 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+        Reference {
+            sop_class: "1.2.840.10008.5.1.4.1.1.2".parse().unwrap(),
+            sop_instance: format!("2.25.{mixed}").parse().unwrap(),
+        }
     })
 }
 
@@ -66,6 +78,14 @@ fn main() {
             requests.record_attempt(id, Attempt::Reported, NOW_MS).unwrap()
         });
     }
+    for peer in [60, 61, 62] {
+        time("accept 100,000 random references", 9, |at| {
+            requests.accept(&asked(peer, at), random_references(100_000, peer * 10 + at), NOW_MS).unwrap()
+        });
+    }
+    let mut reader = Reader::open(&path).unwrap();
+    let uids: Vec<_> = random_references(64, 1).map(|reference| reference.sop_instance).collect();
+    time("are 64 of 2,700,000 awaited", 5, |_| reader.are_awaited(&uids).unwrap());
     for at in 0..2000 {
         requests.accept(&asked(10 + at % 20, at), references(1), NOW_MS).unwrap();
     }

@@ -1,7 +1,10 @@
 //! Events that are kept, and which of them are the last of a kind.
 
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
 use tidegate_catalogue::EventKind::{InstanceStored, StudyComplete};
-use tidegate_catalogue::EventOutcome;
+use tidegate_catalogue::{EventChange, EventOutcome};
 
 use super::completing::following;
 use super::support::{Fixture, record};
@@ -57,4 +60,41 @@ fn what_is_owed_is_kept_for_as_long_as_it_is_and_then_no_longer_than_other_event
     assert_eq!(kept(&fixture), all[2..]);
     assert_eq!(fixture.due(1)[0].event, all[2]);
     assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+#[test]
+fn a_few_dead_events_are_found_beside_any_number_that_wait() {
+    let mut fixture = Fixture::following(following(&[InstanceStored]));
+    fixture.catalogue.enter(&[record(1, 1, 1)]).unwrap();
+    let db = Connection::open(fixture.path()).unwrap();
+    db.execute_batch(
+        "INSERT INTO sink (id, name, waiting, dead) VALUES (7, 'other', 199996, 4);
+         WITH RECURSIVE many (id) AS (SELECT 2 UNION ALL SELECT id + 1 FROM many WHERE id < 200001)
+            INSERT INTO event (id, kind, subject, at_ms, data) SELECT id, 6, '1.2.9', 5, '{}' FROM many;
+         INSERT INTO owed_event (sink, event, state, owed_ms) SELECT 7, id, id % 50000 = 0, 5 FROM event WHERE id > 1;",
+    )
+    .unwrap();
+    let mut reader = fixture.reader();
+    let mut numbers = |sink, is_dead, after, limit| -> Vec<i64> {
+        let rows = reader.owed_events(sink, is_dead, after, limit).unwrap();
+        rows.iter().map(|row| row.event.event).collect()
+    };
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(numbers(None, true, 0, 10), [50_000, 100_000, 150_000, 200_000]);
+        assert_eq!(numbers(Some("other"), true, 50_000, 2), [100_000, 150_000]);
+        assert_eq!(numbers(None, false, 0, 3), [1, 2, 3]);
+        assert_eq!(numbers(Some("ris"), false, 0, 3), [1], "it is not looked for among those of another");
+        assert!(numbers(Some("nobody"), false, 0, 3).is_empty());
+    }
+    let a_look = began.elapsed() / 250;
+    let began = Instant::now();
+    for event in [50_000, 100_000] {
+        let one = (false, Some(event));
+        assert_eq!(fixture.catalogue.change_events("other", EventChange::Drop, one, 0).unwrap(), (1, None));
+    }
+    assert_eq!(fixture.catalogue.change_events("other", EventChange::Drop, (true, None), 0).unwrap(), (2, None));
+    let a_change = began.elapsed() / 3;
+    println!("a look {a_look:?}, a change {a_change:?}");
+    assert!(a_look < Duration::from_millis(3) && a_change < Duration::from_millis(8), "{a_look:?} {a_change:?}");
 }

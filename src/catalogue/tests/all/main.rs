@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod catching_up;
+mod clock;
 mod committing;
 mod completing;
 #[path = "../../../../tests/support/database.rs"]
@@ -15,6 +16,7 @@ mod hints;
 mod killed;
 mod last_events;
 mod model;
+mod moving;
 mod opening;
 mod reconciling;
 mod releasing;

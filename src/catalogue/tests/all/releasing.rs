@@ -3,6 +3,8 @@
 use tidegate_catalogue::catch_up::{CatchUp, Depth, Seen};
 use tidegate_catalogue::{Catalogue, Change, Choice, Outcome, Releasable, State, Sweep};
 
+use std::time::{Duration, Instant};
+
 use super::delivering::{DELIVERED, dead, record_to, retry};
 use super::support::{Fixture, Model, record};
 
@@ -170,4 +172,71 @@ fn a_sweep_begins_again_behind_the_studies_that_have_nothing_any_more() {
     sweep.restart();
     assert!(fixture.catalogue.releasable(&mut sweep, LATER, 10).unwrap().is_empty());
     assert!(sweep.is_done(), "one call sees that nothing is left");
+}
+
+/// Each page is found behind the one before it, whatever the study has left.
+#[test]
+fn a_study_of_many_files_costs_each_page_the_same() {
+    let mut fixture = Fixture::new();
+    // One large series, and many of one file each.
+    let places = (0..10_000).map(|number| (1, number)).chain((2..10_000).map(|series| (series, 1)));
+    let mut records: Vec<_> = places.map(|(series, number)| record_to(1, series, number, &["a"])).collect();
+    records[0].series.uid = String::new();
+    for records in records.chunks(2000) {
+        fixture.catalogue.enter(records).unwrap();
+    }
+    while fixture.settle("a", &DELIVERED) > 0 {}
+    let (mut sweep, mut pages, mut found) = (Sweep::default(), Vec::new(), Vec::new());
+    loop {
+        let began = Instant::now();
+        let files = fixture.catalogue.releasable(&mut sweep, LATER, 64).unwrap();
+        pages.push(began.elapsed());
+        if files.is_empty() && sweep.is_done() {
+            break;
+        }
+        assert_eq!(release(&mut fixture, &files), files.len());
+        found.extend(names(&files));
+    }
+    pages.sort_unstable();
+    let (a_page, all): (_, Duration) = (pages[pages.len() / 2], pages.iter().sum());
+    println!("a page {a_page:?}, all {} of them {all:?}", pages.len());
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), records.len());
+    assert!(a_page < Duration::from_millis(5), "{a_page:?}");
+    assert_eq!(fixture.catalogue.check().unwrap(), []);
+}
+
+/// The walk is within a study when something of it comes to be owed.
+#[test]
+fn a_study_that_comes_to_owe_something_keeps_what_it_has_left() {
+    let mut fixture = Fixture::new();
+    let records: Vec<_> = (1..=6).map(|number| record_to(1, number, 1, &["a"])).collect();
+    fixture.catalogue.enter(&[record_to(2, 1, 1, &["a"]), record_to(2, 1, 2, &["a"])]).unwrap();
+    fixture.catalogue.enter(&records).unwrap();
+    fixture.settle("a", &DELIVERED);
+    let mut sweep = Sweep::default();
+    let first = fixture.catalogue.releasable(&mut sweep, LATER, 2).unwrap();
+    assert_eq!(release(&mut fixture, &first), 2);
+    // Of a page that was found before, the one that owes something stays, whatever the study.
+    let second = fixture.catalogue.releasable(&mut sweep, LATER, 2).unwrap();
+    let again = &records[2];
+    assert_eq!(second[0].path, again.path);
+    fixture.catalogue.enter(&[record_to(1, 3, 1, &["c"])]).unwrap();
+    assert_eq!(release(&mut fixture, &second), 1);
+    assert_eq!(state_of(&fixture, &again.path), State::Present);
+    // The others of the study stay, and the walk goes on with all of the next one.
+    let third = fixture.catalogue.releasable(&mut sweep, LATER, 9).unwrap();
+    assert_eq!(names(&third), ["1.2.2.1.1", "1.2.2.1.2"]);
+    // More of study 1 is received: it is the last one now, and begins anew.
+    fixture.settle("c", &DELIVERED);
+    sweep.restart();
+    let first = fixture.catalogue.releasable(&mut sweep, LATER, 2).unwrap();
+    assert_eq!(first[0].path, again.path);
+    let more = tidegate_catalogue::Record { received_ms: 9_000_000, ..record_to(1, 9, 1, &[]) };
+    fixture.catalogue.enter(&[more]).unwrap();
+    let rest = fixture.catalogue.releasable(&mut sweep, LATER, 9).unwrap();
+    assert_eq!(names(&rest), ["1.2.2.1.1", "1.2.2.1.2"]);
+    assert!(fixture.catalogue.releasable(&mut sweep, LATER, 9).unwrap().is_empty(), "one was delivered to nobody");
+    assert!(sweep.is_done());
 }

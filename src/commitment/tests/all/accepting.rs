@@ -134,7 +134,7 @@ fn no_id_is_used_twice_also_where_the_file_was_deleted() {
     assert_eq!(first, T0 + 1, "ids begin with the time");
     // The last row is removed, and its id is not given again.
     let db = Connection::open(fixture.path()).unwrap();
-    db.execute_batch("DELETE FROM reference; DELETE FROM request").unwrap();
+    db.execute_batch("DELETE FROM named; DELETE FROM reference; DELETE FROM request").unwrap();
     drop(db);
     let second = fixture.accept(1, 2, 1, T0);
     assert_eq!(second, first + 1);

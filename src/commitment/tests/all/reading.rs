@@ -1,9 +1,11 @@
 //! The questions that people ask, and the views.
 
-use rusqlite::Connection;
-use tidegate_commitment::{Attempt, Counts, Error, Filter, Outcome, Page, Reader};
+use std::time::{Duration, Instant};
 
-use super::support::{Fixture, MISSING, SECOND, T0, directory, ids, path_in};
+use rusqlite::Connection;
+use tidegate_commitment::{Attempt, Counts, Error, Filter, MAX_REFERENCES, Outcome, Page, Reader};
+
+use super::support::{Fixture, MISSING, SECOND, T0, asked, check, directory, ids, open, path_in, reference};
 
 #[test]
 fn requests_are_listed_by_state_and_page_the_last_first() {
@@ -70,4 +72,57 @@ fn the_views_say_it_in_words() {
         .unwrap();
     let expected = "1.2.3.1.1|CT1|TIDEGATE|10.1.2.1|7|2025-11-24T16:00:00Z|evaluated|3|1|2|2025-11-24T16:00:00Z|1|0110|away||2025-11-24T16:00";
     assert_eq!(row.join("|"), expected);
+}
+
+#[test]
+fn what_a_request_of_a_former_version_names_is_awaited() {
+    let mut fixture = Fixture::new();
+    let ended = fixture.evaluated(1, 1, T0);
+    fixture.requests.record_attempt(ended, Attempt::Reported, T0).unwrap();
+    let uids = |from: u32| (from..from + 2).map(|at| reference(at).sop_instance).collect::<Vec<_>>();
+    fixture.requests.accept(&asked(1, 2), (7..9).map(reference).collect::<Vec<_>>().into_iter(), T0).unwrap();
+    let Fixture { directory, requests } = fixture;
+    drop(requests);
+    let path = path_in(&directory);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("DROP TABLE named; PRAGMA user_version = 2").unwrap();
+    drop(db);
+    let mut fixture = Fixture { requests: open(&path).unwrap(), directory };
+    let mut reader = fixture.reader();
+    assert_eq!(reader.are_awaited(&[uids(0), uids(7)].concat()).unwrap(), [false, false, true, true]);
+    // An operator has the one that had ended reported again.
+    fixture.requests.retry(ended, T0).unwrap();
+    assert_eq!(reader.are_awaited(&uids(0)).unwrap(), [true; 2]);
+    check(&path);
+}
+
+/// Retention asks for each page of its files, beside any number of requests.
+#[test]
+fn what_a_pending_request_names_is_awaited_and_found_by_index() {
+    let mut fixture = Fixture::new();
+    let (others, mine) = (MAX_REFERENCES as u32, MAX_REFERENCES as u32 + 100);
+    for at in 0..3 {
+        fixture.accept(1, at, others, T0);
+    }
+    let named: Vec<_> = (others..mine).map(reference).collect();
+    let of = |from: usize, to: usize| named[from..to].iter().cloned();
+    fixture.requests.accept(&asked(2, 1), of(0, 30), T0).unwrap();
+    let evaluated = fixture.requests.accept(&asked(2, 2), of(30, 50), T0).unwrap();
+    fixture.requests.conclude(evaluated, T0).unwrap();
+    let ended = fixture.requests.accept(&asked(2, 3), of(40, 90), T0).unwrap();
+    fixture.requests.conclude(ended, T0).unwrap();
+    fixture.requests.record_attempt(ended, Attempt::Reported, T0).unwrap();
+    let uids: Vec<_> = named.iter().map(|reference| reference.sop_instance.clone()).collect();
+    let mut reader = fixture.reader();
+    let began = Instant::now();
+    for _ in 0..10 {
+        let expected: Vec<_> = (0..100).map(|at| at < 50).collect();
+        assert_eq!(reader.are_awaited(&uids).unwrap(), expected);
+    }
+    let a_look = began.elapsed() / 10;
+    println!("a look {a_look:?}");
+    assert!(a_look < Duration::from_millis(20), "{a_look:?}");
+    // An operator has the last one reported again.
+    fixture.requests.retry(ended, T0).unwrap();
+    assert_eq!(reader.are_awaited(&uids[49..91]).unwrap().iter().filter(|is_awaited| **is_awaited).count(), 41);
 }

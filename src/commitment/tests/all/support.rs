@@ -101,7 +101,13 @@ pub(crate) fn check(path: &Path) {
     let dangling = "SELECT count(*) FROM reference WHERE request NOT IN (SELECT id FROM request)";
     let lacking = "SELECT count(*) FROM request WHERE state < 4
         AND instances <> (SELECT count(*) FROM reference WHERE request = id)";
-    for sql in [dangling, lacking] {
+    // A request may name an instance more than once.
+    let unnamed = "SELECT count(*) FROM request
+        JOIN (SELECT request, count(DISTINCT sop_instance) AS instances FROM reference GROUP BY request) AS of ON of.request = id
+        LEFT JOIN (SELECT request, count(*) AS rows FROM named GROUP BY request) AS have ON have.request = id
+        WHERE state < 4 AND ifnull(have.rows, 0) <> of.instances";
+    let left = "SELECT count(*) FROM named WHERE request NOT IN (SELECT id FROM request)";
+    for sql in [dangling, lacking, unnamed, left] {
         assert_eq!(db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "{sql}");
     }
 }
