@@ -183,7 +183,7 @@ impl Reader {
         self.file.ask(|db| page(db, sql, &[&sink, &study, &event, &limit], owed))
     }
 
-    /// Events that are owed to a sink, or to all, from behind `after`, at most `limit`; only dead ones if `is_dead`.
+    /// Events that are owed to a sink, or to all, from behind `after`, at most `limit`, and further sinks of the last one; only dead ones if `is_dead`.
     ///
     /// # Errors
     /// Those of [`tidegate_database::Reader::ask`].
@@ -222,7 +222,9 @@ impl Reader {
                 found.extend(rows.collect::<Result<Vec<_>>>()?);
             }
             found.sort_by_key(|row| (row.event.event, row.event.sink));
-            found.truncate(limit as usize);
+            // The next page begins behind the last event: all that are owed that one are on this page.
+            let last = found.get((limit as usize).saturating_sub(1)).map(|row| row.event.event);
+            found.retain(|row| last.is_none_or(|last| row.event.event <= last));
             Ok(found)
         })
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tidegate_catalogue::EventKind::{InstanceStored, StudyComplete};
-use tidegate_catalogue::{EventChange, EventOutcome};
+use tidegate_catalogue::{EventChange, EventOutcome, Following, Subscription};
 
 use super::completing::following;
 use super::support::{Fixture, record};
@@ -97,4 +97,18 @@ fn a_few_dead_events_are_found_beside_any_number_that_wait() {
     let a_change = began.elapsed() / 3;
     println!("a look {a_look:?}, a change {a_change:?}");
     assert!(a_look < Duration::from_millis(3) && a_change < Duration::from_millis(8), "{a_look:?} {a_change:?}");
+}
+
+/// The next page begins behind the last event.
+#[test]
+fn a_page_ends_with_all_sinks_of_its_last_event() {
+    let names = ["one", "other", "third"];
+    let sinks = names.map(|sink| Subscription { sink: sink.to_owned(), kinds: vec![InstanceStored] }).into();
+    let mut fixture = Fixture::following(Following { sinks, ..Following::default() });
+    fixture.catalogue.enter(&[record(1, 1, 1), record(1, 1, 2)]).unwrap();
+    let mut reader = fixture.reader();
+    let page = reader.owed_events(None, false, 0, 2).unwrap();
+    assert_eq!(page.iter().map(|row| row.event.event).collect::<Vec<_>>(), [1, 1, 1]);
+    let page = reader.owed_events(None, false, 1, 4).unwrap();
+    assert_eq!(page.iter().map(|row| &*row.sink).collect::<Vec<_>>(), names);
 }
