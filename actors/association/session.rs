@@ -73,9 +73,10 @@ impl Session {
         self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || has_unparsed)
     }
 
-    /// Whether the window has room, with `with_writers` operations at the writers.
+    /// Whether the window has room, with `with_writers` operations at the writers, and so have the responses that wait for the end of a
+    /// report.
     pub(super) fn may_read(&self, with_writers: usize) -> bool {
-        !self.is_releasing && with_writers < self.window
+        !self.is_releasing && with_writers < self.window && !self.protocol.is_congested()
     }
 
     /// Accepts the association, with a window of `async_operations`.
