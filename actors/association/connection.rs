@@ -117,7 +117,7 @@ impl Connection {
 
     /// Handles one event, or waits for one.
     async fn step(&mut self) -> Option<End> {
-        if self.retry_lost().await.is_err() {
+        if self.io.is_cut() || self.retry_lost().await.is_err() {
             return Some(End::ConnectionLost);
         }
         if self.may_read()
@@ -173,7 +173,7 @@ impl Connection {
                 output = &mut future => return output,
                 Some(returned) = self.handoffs.next(), if !self.handoffs.is_empty() => {
                     self.settle(returned);
-                    // If the peer does not read, the next flush fails too and ends the association.
+                    // The future is waited for all the same. The next step sees the failure, and ends the association.
                     let _ = self.flush().await;
                 }
             }

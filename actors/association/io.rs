@@ -32,6 +32,8 @@ pub(super) struct Io {
     transport: Transport,
     buffer: ReceiveBuffer,
     preamble: Preamble,
+    /// A PDU was begun and not sent to its end, so that nothing can follow it.
+    is_cut: bool,
 }
 
 /// What has begun before the first PDU.
@@ -55,6 +57,7 @@ impl Io {
             transport: Transport::Plain(socket),
             buffer: ReceiveBuffer::new(),
             preamble: Preamble::default(),
+            is_cut: false,
         })
     }
 
@@ -163,14 +166,28 @@ impl Io {
     /// Sends all of `bytes`.
     ///
     /// # Errors
-    /// [`Expired`] if the peer does not read them in time.
+    /// [`Expired`] if the peer does not read them in time. After any error, and after a wait that was given up, nothing is sent any more.
     pub(super) async fn send(&mut self, bytes: &[u8], timeout: Duration) -> std::result::Result<Result<()>, Expired> {
-        within(timeout, self.transport.write_all(bytes)).await
+        if self.is_cut {
+            return Ok(Err(ErrorKind::BrokenPipe.into()));
+        }
+        self.is_cut = true;
+        let sent = within(timeout, self.transport.write_all(bytes)).await;
+        self.is_cut = !matches!(sent, Ok(Ok(())));
+        sent
+    }
+
+    /// Whether [`Self::send`] has not sent all of its bytes.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// As [`Transport::send_now`].
     pub(super) fn send_now(&mut self, bytes: &[u8]) -> Result<()> {
-        self.transport.send_now(bytes)
+        match self.is_cut {
+            true => Err(ErrorKind::BrokenPipe.into()),
+            false => self.transport.send_now(bytes),
+        }
     }
 
     /// Has the kernel acknowledge at once (`TCP_QUICKACK`). A sender with Nagle's algorithm on (DCMTK) holds the end of a dataset back until
@@ -191,7 +208,7 @@ impl Io {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -218,9 +235,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_takes_nothing_is_given_up() {
-        let (_peer, mut io) = connect();
-        let sent = io.send(&vec![0; 64 << 20], Duration::from_millis(50)).await;
+    async fn a_peer_that_takes_nothing_is_given_up_and_gets_nothing_behind_the_cut() {
+        const PATIENCE: Duration = Duration::from_millis(50);
+        let (mut peer, mut io) = connect();
+        assert!(io.send(&[0; 100], PATIENCE).await.is_ok() && !io.is_cut());
+        let sent = io.send(&vec![0; 64 << 20], PATIENCE).await;
         assert_eq!(sent.map(|_| ()), Err(Expired));
+        // The peer reads again, so that there is room.
+        let reader = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).unwrap();
+            received
+        });
+        tokio::time::sleep(PATIENCE).await;
+        assert!(io.is_cut() && matches!(io.send(&[1; 100], PATIENCE).await, Ok(Err(_))));
+        assert!(io.send_now(&[1; 10]).is_err());
+        drop(io);
+        let received = reader.join().unwrap();
+        assert!(received.len() > 100 && received.iter().all(|byte| *byte == 0), "{} bytes", received.len());
+    }
+
+    #[tokio::test]
+    async fn a_send_that_is_dropped_half_way_cuts_the_connection_too() {
+        let (_peer, mut io) = connect();
+        let bytes = vec![0; 64 << 20];
+        tokio::select! {
+            biased;
+            _ = io.send(&bytes, Duration::from_secs(60)) => panic!("sent"),
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+        assert!(io.is_cut());
     }
 }

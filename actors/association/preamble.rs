@@ -47,7 +47,7 @@ impl Connection {
         };
         let end = tokio::select! {
             opened = patience.wait(opening) => opened.unwrap_or_else(|_| Some(self.io.preamble().on_timeout())),
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => Some(End::Stopping),
+            _ = phase.wait_for(|phase| matches!(phase, Phase::Draining | Phase::Aborting)) => Some(End::Stopping),
         };
         self.clock.spend_on_request(patience.spent());
         end

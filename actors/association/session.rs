@@ -73,9 +73,10 @@ impl Session {
         self.protocol.state() == State::Sta6 && (self.protocol.is_inside_message() || has_unparsed)
     }
 
-    /// Whether the window has room, with `with_writers` operations at the writers.
+    /// Whether the window has room, with `with_writers` operations at the writers, and so have the responses that wait for the end of a
+    /// report.
     pub(super) fn may_read(&self, with_writers: usize) -> bool {
-        !self.is_releasing && with_writers < self.window
+        !self.is_releasing && with_writers < self.window && !self.protocol.is_congested()
     }
 
     /// Accepts the association, with a window of `async_operations`.
@@ -188,6 +189,10 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_protocol::requestor::{Proposal, ProposedContext, Role};
+    use tidegate_protocol::syntaxes::{EXPLICIT_VR_LITTLE_ENDIAN, STORAGE_COMMITMENT};
+    use tidegate_protocol::{Invocation, Requestor};
+
     use super::*;
 
     fn session() -> Session {
@@ -201,7 +206,7 @@ mod tests {
             strict: false,
             accept_unknown_sop_classes: false,
             accept_unknown_transfer_syntaxes: false,
-            storage_commitment: false,
+            storage_commitment: true,
             transfer_syntax_preference: Vec::new(),
         }))
     }
@@ -214,6 +219,40 @@ mod tests {
         assert!(session.may_read(2) && !session.may_read(3));
         session.begin_release();
         assert!(!session.may_read(0) && session.is_releasing());
+    }
+
+    #[test]
+    fn responses_that_pile_up_behind_a_report_stop_the_reading_until_its_end() {
+        let context = ProposedContext {
+            abstract_syntax: STORAGE_COMMITMENT.into(),
+            transfer_syntaxes: vec![EXPLICIT_VR_LITTLE_ENDIAN.into()],
+            role: Role::Scu,
+        };
+        let mut peer = Requestor::new(Proposal {
+            calling_ae_title: "CT1".to_owned(),
+            called_ae_title: "TIDEGATE".to_owned(),
+            contexts: vec![context],
+            max_pdu_length: 0,
+            max_command_set: 1 << 16,
+            async_operations: 1,
+        })
+        .unwrap();
+        let mut session = session();
+        let said = |peer: &mut Requestor| BytesMut::from(&peer.take_output()[..]);
+        assert!(matches!(session.poll(&mut said(&mut peer)), Some(Event::AssociateRequested(_))));
+        session.accept(1);
+        peer.poll(&mut BytesMut::from(&session.take_output().unwrap()[..]));
+        peer.begin(1, &Invocation::RequestCommitment).unwrap();
+        let Some(Event::ActionRequested(request)) = session.poll(&mut said(&mut peer)) else { panic!("no request") };
+        session.begin_event_report(1).unwrap();
+        let mut responses = 0;
+        while session.may_read(0) {
+            session.respond_action(&request.operation, ActionStatus::Success, &ErrorComment::default());
+            responses += 1;
+            assert!(responses < 1000, "no bound");
+        }
+        session.end_report();
+        assert!(session.may_read(0));
     }
 
     #[test]

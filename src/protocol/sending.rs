@@ -8,6 +8,10 @@ const MOST_FRAGMENT: usize = 128 * 1024;
 /// Bytes of a fragment at most that the caller sends itself: a PDU of 1 MiB.
 const MOST_OWN_FRAGMENT: usize = (1 << 20) - PDV_HEADER;
 
+/// Bytes of responses that may wait for the end of a message under way before no more requests are to be read. The request that exceeds
+/// them adds one response.
+const MOST_DEFERRED: usize = 64 * 1024;
+
 /// Why a message cannot be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CannotSend {
@@ -159,6 +163,11 @@ impl Sending {
     pub(crate) fn respond(&mut self, out: &mut Vec<u8>, context_id: u8, command: &[u8]) {
         let out = if self.under_way.is_some() { &mut self.deferred } else { out };
         write_command(out, context_id, command, self.peer_max_pdu_length);
+    }
+
+    /// Whether so many responses wait for the end of the message under way that no more requests are to be read.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.deferred.len() > MOST_DEFERRED
     }
 
     /// The message under way is void, and what waits for its end.

@@ -179,6 +179,55 @@ fn a_whole_file_elsewhere_than_the_known_layouts_is_misplaced_and_no_damage() {
     assert_eq!(conditions(at, &[]).0, 1);
 }
 
+/// The file of a database, changed by `change`, which gets its bytes and the place of each page of its table `instance`.
+fn rewrite(path: &Path, change: impl Fn(&mut [u8], [std::ops::Range<usize>; 2])) {
+    let database = rusqlite::Connection::open(path).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let page_bytes: u32 = database.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+    let mut roots = database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'instance'").unwrap();
+    let root: u32 = roots.query_row([], |row| row.get(0)).unwrap();
+    drop(roots);
+    drop(database);
+    let (page_bytes, root) = (page_bytes as usize, root as usize);
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes, [0..page_bytes, (root - 1) * page_bytes..root * page_bytes]);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_catalogue_that_cannot_be_read_is_a_failure_and_none_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let running = node(at);
+    let associations: Vec<_> = ["1.2.3.1", "1.2.3.2"].map(|uid| send(&running, uid, true)).into();
+    drop(associations);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    fs::remove_file(path_of(at, "1.2.3.2")).unwrap();
+    let (code, lines) = verify(at, &[]);
+    assert_eq!((code, &lines.last().unwrap()["missing"]), (1, &1.into()), "{lines:?}");
+
+    let catalogue = at.join("data/.tidegate/catalogue.sqlite");
+    let unread = |because: &str| {
+        let (code, stdout, stderr) = run_to_end(&mut tidegate(at, &["verify", "data", "--json"]));
+        let totals: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+        assert_eq!((code, &totals["missing"], &totals["whole"]), (1, &Value::Null, &1.into()), "{stdout}");
+        assert!(stderr.contains(because), "{stderr}");
+        let (code, stdout, _) = run_to_end(&mut tidegate(at, &["verify", "data"]));
+        assert!(code == 1 && stdout.contains("0 damaged, an unknown number missing"), "{stdout}");
+    };
+    rewrite(&catalogue, |bytes, [_, instances]| bytes[instances].fill(0xA5));
+    unread("the catalogue could not be read to its end");
+    rewrite(&catalogue, |bytes, [first, _]| bytes[first].fill(0xA5));
+    unread("the catalogue is not used");
+
+    for ending in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(at.join(format!("data/.tidegate/catalogue.sqlite{ending}")));
+    }
+    let (code, lines) = verify(at, &[]);
+    assert_eq!((code, &lines.last().unwrap()["missing"]), (0, &0.into()), "{lines:?}");
+}
+
 #[test]
 fn wrong_use_is_told() {
     let (code, _, stderr) = output(&["verify", "nowhere"]);

@@ -57,7 +57,12 @@ pub(crate) fn calling(title: &str) -> AssociationRQ {
 
 /// Result, source and reason of the rejection that answers a request.
 pub(crate) fn rejection(address: SocketAddr, request: AssociationRQ) -> (u8, u8, u8) {
-    match Wire::connect(address).ask(request) {
+    rejection_of(Wire::connect(address).ask(request))
+}
+
+/// The same of an answer that must be a rejection.
+pub(crate) fn rejection_of(answer: Option<Pdu>) -> (u8, u8, u8) {
+    match answer {
         Some(Pdu::AssociationRJ(rejection)) => {
             let mut bytes = Vec::new();
             dicom_ul::pdu::write_pdu(&mut bytes, &Pdu::AssociationRJ(rejection)).unwrap();

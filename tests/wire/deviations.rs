@@ -1,9 +1,13 @@
 //! Senders that deviate from the standard, as real ones do: what they send is stored so that it can be read, counted and logged by kind; what
 //! cannot be read is refused.
 
+use std::io::Write;
+
 use dicom_dictionary_std::tags;
 use dicom_object::{FileMetaTable, open_file};
 use dicom_ul::pdu::{AssociationRQ, PresentationContextProposed};
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 
 use crate::http::get;
 use crate::node::Node;
@@ -156,6 +160,32 @@ fn pixel_data_of_another_form_than_the_context_has_get_the_true_label_or_are_ref
                 node.logged(&["WARN", "pixel data is encapsulated, its transfer syntax is not"]);
             }
         }
+    }
+}
+
+/// Beyond 16 MiB and 32 bytes for each of the stream's own, elements are not looked at: the stream must come to its end all the same.
+#[test]
+fn a_long_deflated_dataset_without_its_end_is_refused_and_a_whole_one_stored() {
+    const PIXELS: usize = 20 << 20;
+    let mut native = dataset("1.2.3.5", PIXELS);
+    let at = native.len() - PIXELS;
+    native[at..].fill(0);
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&native).unwrap();
+    let whole = encoder.finish().unwrap();
+    assert!(whole.len() < 600_000, "{} bytes", whole.len());
+    let mut corrupt = whole.clone();
+    let at = corrupt.len() - 100;
+    corrupt[at..].fill(0xFF);
+    for fragment in FRAGMENTS {
+        for damaged in [&whole[..whole.len() - 4], &corrupt] {
+            let (status, _, node) = outcome(DEFLATED, damaged, fragment);
+            assert_eq!(status, 0xC000, "{fragment}");
+            node.logged(&["WARN", "dataset is not deflated as its transfer syntax says"]);
+        }
+        let (status, label, node) = outcome(DEFLATED, &whole, fragment);
+        assert_eq!((status, label.as_deref()), (0, Some(DEFLATED)), "{fragment}");
+        assert!(std::fs::read(node.storage().join(node.stored().first().unwrap())).unwrap().ends_with(&whole));
     }
 }
 

@@ -25,7 +25,9 @@ impl Catalogued {
     /// # Errors
     /// If it cannot be read, or is that of another root.
     pub(super) fn open(root: &Path, settings: Option<&CatalogueSettings>) -> Result<Option<Self>, String> {
-        let Some(settings) = settings.filter(|settings| settings.path.exists()) else { return Ok(None) };
+        let Some(settings) = settings.filter(|settings| settings.path.try_exists().unwrap_or(true)) else {
+            return Ok(None);
+        };
         let failed = |error: Error| format!("the catalogue is not used: {error}: {}", error.advice());
         match reader(root, settings) {
             Ok(reader) => Ok(Some(Self { reader: Mutex::new(reader), failure: Mutex::default() })),

@@ -40,8 +40,8 @@ Nothing is changed, symbolic links are not followed, and a node may be running. 
 are counted and are no damage: files that are neither DICOM nor at a path that a layout could make, links, and names that begin with \
 a period; --all lists the files. `ionice -c3 tidegate verify DIR` leaves the disk to a busy node.
 
-Exit codes: 0 no file is damaged, 1 some are damaged, missing or cannot be read (with --fail-misplaced: or are misplaced), 2 usage or \
-configuration error.
+Exit codes: 0 no file is damaged, 1 some are damaged, missing or cannot be read (with --fail-misplaced: or are misplaced), or the \
+catalogue cannot be read, which alone knows what is missing, 2 usage or configuration error.
 
   tidegate verify /var/lib/tidegate/data
   tidegate verify --config /etc/tidegate/tidegate.toml --json
@@ -92,7 +92,8 @@ struct Summary {
     without_digest: u64,
     foreign: u64,
     gone: u64,
-    missing: u64,
+    /// `None`: the catalogue could not be read.
+    missing: Option<u64>,
     since: Option<String>,
 }
 
@@ -103,6 +104,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     };
     let (root, all, json) = (settings.storage.root, args.all, args.json);
     let since_ms = args.since.as_deref().and_then(|text| moment(text, SystemTime::now()));
+    let mut is_unread = false;
     let catalogued = match Catalogued::open(&root, settings.catalogue.as_ref()) {
         Ok(None) if since_ms.is_some() => {
             output::complain("--since needs the catalogue, and there is none: start the node, or verify all files");
@@ -114,6 +116,7 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
             if since_ms.is_some() {
                 return Exit::Failed;
             }
+            is_unread = true;
             None
         }
     };
@@ -153,12 +156,13 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     bar.finish_and_clear();
     let failure = catalogued.as_ref().and_then(Catalogued::failure);
     failure.iter().for_each(|failure| output::complain(failure));
+    is_unread |= failure.is_some();
     match totals {
         Ok(totals) => {
-            let printed = output::print(&summary(&root, &totals, since_ms, json));
-            let is_cut_short = since_ms.is_some() && failure.is_some();
+            let missing = (!is_unread).then_some(totals.missing);
+            let printed = output::print(&summary(&root, &totals, missing, since_ms, json));
             let is_damaged = totals.damaged > 0 || totals.missing > 0 || args.fail_misplaced && totals.misplaced > 0;
-            if is_damaged || is_cut_short { Exit::Failed } else { printed }
+            if is_damaged || is_unread { Exit::Failed } else { printed }
         }
         Err(error) => {
             output::complain(&output::one_line(&error));
@@ -204,9 +208,9 @@ fn line(verdict: &Verdict, json: bool) -> String {
     as_json(&Line { path: &path, condition, bytes: verdict.bytes, digest, faults })
 }
 
-fn summary(root: &Path, totals: &Totals, since_ms: Option<i64>, json: bool) -> String {
-    let Totals { files, bytes, damaged, malformed_as_received, misplaced, without_digest, foreign, gone, missing } =
-        *totals;
+/// `missing`: `None` if the catalogue could not be read.
+fn summary(root: &Path, totals: &Totals, missing: Option<u64>, since_ms: Option<i64>, json: bool) -> String {
+    let Totals { files, bytes, damaged, malformed_as_received, misplaced, without_digest, foreign, gone, .. } = *totals;
     let since = since_ms.map(rfc3339);
     let whole = files - damaged - malformed_as_received - misplaced;
     if json {
@@ -225,13 +229,14 @@ fn summary(root: &Path, totals: &Totals, since_ms: Option<i64>, json: bool) -> S
         });
     }
     let mut text = format!(
-        "{}: {files} files{}, {}: {whole} whole, {malformed_as_received} malformed as received, {misplaced} misplaced, {damaged} damaged, {missing} missing\n",
+        "{}: {files} files{}, {}: {whole} whole, {malformed_as_received} malformed as received, {misplaced} misplaced, {damaged} damaged, {} missing\n",
         root.display(),
         since.map(|since| format!(" received since {since}")).unwrap_or_default(),
         ByteSize(bytes).display().iec(),
+        missing.map_or("an unknown number".to_owned(), |missing| missing.to_string()),
     );
     let are = |number: u64| if number == 1 { "1 is".to_owned() } else { format!("{number} are") };
-    if missing > 0 {
+    if let Some(missing) = missing.filter(|missing| *missing > 0) {
         text.push_str(&format!(
             "{} missing: in the catalogue, and not on the disk; restore what is missing, or let `tidegate catalogue catch-up` \
              note that it is gone\n",
@@ -270,12 +275,14 @@ mod tests {
 
     #[test]
     fn the_totals_count_what_is_missing_in_words_that_fit_one() {
-        let text =
-            |missing| summary(Path::new("data"), &Totals { files: 3, missing, ..Totals::default() }, None, false);
+        let totals = Totals { files: 3, ..Totals::default() };
+        let of = |missing| summary(Path::new("data"), &totals, missing, None, false);
+        let text = |missing| of(Some(missing));
         let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
         assert!(first(&text(0)).ends_with("3 whole, 0 malformed as received, 0 misplaced, 0 damaged, 0 missing"));
         assert!(first(&text(1)).ends_with(" 1 missing") && text(1).contains("\n1 is missing: "), "{}", text(1));
         assert!(text(2).contains("\n2 are missing: "), "{}", text(2));
+        assert!(first(&of(None)).ends_with(" 0 damaged, an unknown number missing"), "{}", of(None));
     }
 
     #[test]

@@ -215,6 +215,12 @@ impl Association {
         self.exchange.sending.outstanding() > 0 || self.exchange.sending.is_under_way()
     }
 
+    /// Whether so many responses wait for the end of the report that is being sent (64 KiB) that the caller is to read, and to poll, no more
+    /// until it has ended.
+    pub fn is_congested(&self) -> bool {
+        self.exchange.sending.is_congested()
+    }
+
     /// Answers the request for release (AR-4). A report that is being sent is void. Does nothing outside Sta8.
     pub fn answer_release(&mut self) {
         self.exchange.answer_release();

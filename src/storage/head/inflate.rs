@@ -10,9 +10,12 @@ const BUFFER_BYTES: usize = 4096;
 /// Bytes passed to the inflater at once. Its output before a corrupt byte depends on the input that it has seen, so the input must not
 /// depend on how the network cut the stream.
 const BLOCK_BYTES: usize = 512;
-/// Beyond the bytes of a head, a stream is looked at while it inflates to no more than so many bytes for each of its own. Deflate can make a
-/// thousand of one, and images make a few: the rest of such a stream is not worth the time that its sender can ask for.
+/// Beyond the bytes of a head, the elements of a stream are looked at while it inflates to no more than so many bytes for each of its own.
+/// Deflate can make a thousand of one, and images make a few. The rest of such a stream is inflated for its end alone.
 const MAX_RATIO: u64 = 32;
+/// Inflated bytes beyond that ratio within which a stream must end: as many as the largest element has (PS3.5 §7.1.1). They cost about a
+/// second of a processor.
+const MAX_BEYOND_RATIO: u64 = 4 << 30;
 
 pub(super) struct Inflate {
     /// Raw deflate, without a zlib header (RFC 1951).
@@ -23,6 +26,8 @@ pub(super) struct Inflate {
     /// The current block.
     block: Vec<u8>,
     state: State,
+    /// Whether all that was inflated was looked at.
+    is_seen: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,7 +35,7 @@ enum State {
     UnderWay,
     /// The stream came to its end; what follows it is padding.
     Ended,
-    /// The stream inflates to more than is looked at.
+    /// The stream has not come to its end within the bound.
     TooLong,
     Damaged,
 }
@@ -44,17 +49,18 @@ impl Inflate {
             buffer: Box::new([0; BUFFER_BYTES]),
             block: Vec::with_capacity(BLOCK_BYTES),
             state: State::UnderWay,
+            is_seen: true,
         }
     }
 
-    /// Whether the stream is whole, as far as it is looked at.
+    /// Whether the stream came to its end.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self.state, State::Ended | State::TooLong)
+        self.state == State::Ended
     }
 
-    /// Whether the stream came to its end.
-    pub(super) fn is_ended(&self) -> bool {
-        self.state == State::Ended
+    /// Whether the elements of the whole stream were looked at.
+    pub(super) fn is_seen(&self) -> bool {
+        self.is_seen
     }
 
     /// Inflates the whole blocks of `deflated` for `elements`. Done at the end of the stream.
@@ -87,7 +93,9 @@ impl Inflate {
             let Step { taken, inflated, end } = self.step(deflated);
             deflated = &deflated[taken..];
             // Bytes before a corrupt one count; otherwise the head would depend on how the network cut the stream.
-            let _ = elements.feed(&self.buffer[..inflated]);
+            if self.is_seen {
+                let _ = elements.feed(&self.buffer[..inflated]);
+            }
             if end == Some(State::Damaged) {
                 elements.head.fail(HeadError::Deflate);
             }
@@ -106,7 +114,10 @@ impl Inflate {
     fn step(&mut self, deflated: &[u8]) -> Step {
         let (taken_before, made_before) = (self.stream.total_in(), self.stream.total_out());
         if made_before >= self.max_head_bytes && made_before > MAX_RATIO * taken_before {
-            return Step { taken: 0, inflated: 0, end: Some(State::TooLong) };
+            self.is_seen = false;
+            if made_before > MAX_RATIO * taken_before + MAX_BEYOND_RATIO {
+                return Step { taken: 0, inflated: 0, end: Some(State::TooLong) };
+            }
         }
         let status = self.stream.decompress(deflated, &mut self.buffer[..], FlushDecompress::None);
         let taken = (self.stream.total_in() - taken_before) as usize;

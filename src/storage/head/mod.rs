@@ -208,8 +208,8 @@ impl HeadScan {
         let Some(mut whole) = whole.filter(|_| !self.announced.is_private) else { return Ok(head) };
         head.add_repeated(whole.take_again());
         head.deviations.has_invalid_vr = whole.has_invalid_vr();
-        // The rest of a deflated stream that is too long was not looked at.
-        let is_seen = self.inflate.as_ref().is_none_or(Inflate::is_ended);
+        // The elements of a deflated stream that is very long were not looked at to its end.
+        let is_seen = self.inflate.as_ref().is_none_or(Inflate::is_seen);
         match whole.broken().filter(|_| is_seen) {
             Some(Break { tag, offset }) => Err(HeadError::Broken { tag, offset }),
             None => Ok(head),

@@ -302,7 +302,7 @@ pub enum HeadError {
     /// The dataset ends inside an element header or an open sequence of its head.
     #[error("dataset ends within an element or sequence of its head")]
     Truncated,
-    /// The deflated stream is broken or ends early.
+    /// The deflated stream is broken or ends early, or does not end within its bound.
     #[error("dataset is not deflated as its transfer syntax says")]
     Deflate,
     /// The head is beyond one of the [`HeadLimits`].

@@ -2,6 +2,7 @@
 
 use super::operators::{json, said};
 use super::*;
+use crate::access::{Configured, behind, rejection_of};
 use crate::http::get;
 
 /// Exit code, stdout and stderr of a command that asks this node.
@@ -100,4 +101,44 @@ fn the_command_line_drains_a_node_waits_for_its_associations_and_ends_the_drain(
     assert_eq!(get(node.admin_address(), "/ready").status, 200);
     assert_eq!(said(&node, &["drain", "--wait"]).1, "drained: no association is open, the node can be stopped\n");
     assert_eq!(node.stop(), Some(0));
+}
+
+/// Transient, of the presentation provider, temporary congestion (PS3.8 §9.3.4).
+const TEMPORARY_CONGESTION: (u8, u8, u8) = (2, 3, 1);
+
+#[test]
+fn a_drained_node_rejects_over_tls_as_on_the_plain_port() {
+    let authority = Authority::new();
+    authority.sign("node", "localhost", 1);
+    let (certificate, key) = (authority.path("node.pem"), authority.path("node.key"));
+    let mut node = Node::start(&[
+        SURFACE,
+        ("TIDEGATE__TLS__LISTEN", "127.0.0.1:0"),
+        ("TIDEGATE__TLS__CERTIFICATE", certificate.to_str().unwrap()),
+        ("TIDEGATE__TLS__KEY", key.to_str().unwrap()),
+    ]);
+    let connect = || Wire(Authority::connect(&authority.client(None, &TLS13), node.tls_address()));
+    // A peer that has its connection already, and begins the handshake later.
+    let mut early = connect();
+    assert!(eventually(|| node.held().0 > 1));
+    assert_eq!(node.told(&["drain"]).0, Some(0));
+    for wire in [&mut early, &mut connect()] {
+        assert_eq!(rejection_of(wire.ask(request())), TEMPORARY_CONGESTION);
+    }
+    let counted = "tidegate_associations_rejected_total{reason=\"temporary_congestion\"} 2";
+    assert!(get(node.admin_address(), "/metrics").body.contains(counted));
+    node.logged(&["WARN", "association rejected", "calling=\"WIRE\"", "cause=\"the node is drained or stopping\""]);
+    drop(early);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn a_drained_node_rejects_behind_a_balancer_as_on_the_plain_port() {
+    let mut configured = Configured::start("[node]\nproxy_protocol_from = [\"127.0.0.1\"]\n");
+    let address = configured.node.address();
+    assert_eq!(configured.node.told(&["drain"]).0, Some(0));
+    let (_, answer) = behind(address, b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 11112\r\n");
+    assert_eq!(rejection_of(answer), TEMPORARY_CONGESTION);
+    configured.node.logged(&["WARN", "association rejected", "peer=203.0.113.9:4711", "drained or stopping"]);
+    assert_eq!(configured.node.stop(), Some(0));
 }

@@ -181,7 +181,7 @@ fn cheap_bombs_cost_no_more_than_their_bytes() {
         wire.release();
         let (held, ticks) = (resident(&node).saturating_sub(before), cpu_ticks(&node) - ticks);
         assert!(held <= SHARE, "{name}: {held} bytes");
-        // 8 MB take some hundredths; a gigabyte inflated takes seconds.
+        // 8 MB take some hundredths, as does a gigabyte that is inflated; one whose elements are looked at takes seconds.
         assert!(ticks < 200, "{name}: {ticks} hundredths of a second");
         serve_a_good_client(&node, 1);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use dicom_ul::pdu::{PDataValueType, Pdu, PresentationContextResultReason as Reason, RequestorRoles, UserVariableItem};
 use proptest::prelude::*;
 
@@ -266,6 +267,30 @@ fn responses_wait_for_the_end_of_the_report_under_way() {
         order,
         [(3, command.clone(), true), (3, PDataValueType::Data, true), (5, command.clone(), true), (1, command, true)]
     );
+}
+
+#[test]
+fn responses_that_wait_for_the_end_of_a_report_have_a_bound() {
+    let mut association = ready(0);
+    let echo = p_data(vec![command_pdv(5, true, &command(C_ECHO, 8, false))]);
+    feed(&mut association, &echo.repeat(2000));
+    assert!(!association.is_congested(), "none waits without a report");
+    association.take_output();
+    association.begin_event_report(1).unwrap();
+    association.push_report(b"event ");
+    let mut input = BytesMut::from(&echo.repeat(2000)[..]);
+    let mut answered = 0;
+    while !association.is_congested() {
+        assert_eq!(association.poll(&mut input), Some(Event::Echoed));
+        answered += 1;
+    }
+    assert!((500..1000).contains(&answered), "{answered}");
+    association.push_report(b"information");
+    association.end_report();
+    assert!(!association.is_congested());
+    let sent = association.take_output();
+    assert!((64 * 1024..66 * 1024).contains(&sent.len()), "{}", sent.len());
+    assert_eq!(decode(&sent).len(), 2 + answered, "each is answered");
 }
 
 #[test]

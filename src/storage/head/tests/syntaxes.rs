@@ -95,15 +95,40 @@ fn a_deflated_dataset_is_whole_to_its_end_or_refused() {
     }
 }
 
-/// Zeros deflate a thousandfold: the scan gives up looking, and the dataset is taken as it is.
-#[test]
-fn a_deflated_dataset_is_looked_at_up_to_a_bound() {
+/// A typical dataset with so many MiB of zeros behind it, which deflate a thousandfold.
+fn deflated_zeros(mebibytes: usize) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(&Writer::typical(EXPLICIT_LE)).unwrap();
-    encoder.write_all(&vec![0; 20 << 20]).unwrap();
-    let deflated = encoder.finish().unwrap();
-    assert_typical(&scan_in(DEFLATED, &[&deflated[..deflated.len() - 1]]).unwrap());
+    let mut block = |bytes: &[u8]| {
+        let before = encoder.get_ref().len();
+        encoder.write_all(bytes).unwrap();
+        encoder.flush().unwrap();
+        encoder.get_ref()[before..].to_vec()
+    };
+    let (head, mebibyte) = (block(&Writer::typical(EXPLICIT_LE)), block(&vec![0; 1 << 20]));
+    [head, mebibyte.repeat(mebibytes), vec![3, 0]].concat() // and an empty last block
+}
+
+/// Its elements are looked at up to a bound (what stands there is none), and its stream to the end.
+#[test]
+fn a_deflated_dataset_that_is_very_long_is_whole_to_its_end_or_refused() {
+    let deflated = deflated_zeros(20);
+    assert_typical(&scan_in(DEFLATED, &[&deflated]).unwrap());
+    let mut damaged = deflated.clone();
+    damaged[deflated.len() - 100..].fill(0xFF);
+    for bytes in [&deflated[..deflated.len() - 1], &deflated[..deflated.len() - 2000], &damaged] {
+        for piece in [100, 1 << 20] {
+            let fragments: Vec<&[u8]> = bytes.chunks(piece).collect();
+            assert_eq!(scan_in(DEFLATED, &fragments), Err(HeadError::Deflate));
+        }
+    }
+}
+
+/// The end of a bomb is not awaited for ever.
+#[test]
+fn a_deflated_dataset_is_inflated_up_to_a_bound() {
+    assert_typical(&scan_in(DEFLATED, &[&deflated_zeros(4000)]).unwrap());
+    assert_eq!(scan_in(DEFLATED, &[&deflated_zeros(6000)]), Err(HeadError::Deflate));
 }
 
 #[test]
