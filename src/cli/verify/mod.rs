@@ -104,22 +104,15 @@ pub(super) fn run(args: VerifyArgs) -> Exit {
     };
     let (root, all, json) = (settings.storage.root, args.all, args.json);
     let since_ms = args.since.as_deref().and_then(|text| moment(text, SystemTime::now()));
-    let mut is_unread = false;
-    let catalogued = match Catalogued::open(&root, settings.catalogue.as_ref()) {
-        Ok(None) if since_ms.is_some() => {
+    let opened = Catalogued::open(&root, settings.catalogue.as_ref()).inspect_err(|error| output::complain(error));
+    let mut is_unread = opened.is_err();
+    let catalogued = opened.unwrap_or_default();
+    if since_ms.is_some() && catalogued.is_none() {
+        if !is_unread {
             output::complain("--since needs the catalogue, and there is none: start the node, or verify all files");
-            return Exit::Failed;
         }
-        Ok(catalogued) => catalogued,
-        Err(error) => {
-            output::complain(&error);
-            if since_ms.is_some() {
-                return Exit::Failed;
-            }
-            is_unread = true;
-            None
-        }
-    };
+        return Exit::Failed;
+    }
     // The settings or an access rule decided the path of a file.
     let of_rules = settings.live.access.terms.iter().filter_map(|terms| Some(terms.placement.as_ref()?.layout.clone()));
     let layouts = std::iter::once(settings.storage.layout).chain(of_rules).chain(args.layout).collect();
