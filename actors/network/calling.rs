@@ -203,6 +203,8 @@ pub(crate) struct Call {
     pub(crate) stream: CallStream,
     pub(crate) requestor: Requestor,
     input: BytesMut,
+    /// A PDU may have been sent in part: what follows it would be taken for the rest.
+    is_cut: bool,
 }
 
 impl Call {
@@ -211,10 +213,11 @@ impl Call {
     /// # Errors
     /// The proposal cannot be written.
     pub(crate) fn new(stream: CallStream, proposal: Proposal) -> Result<Self, CallError> {
-        Ok(Self { stream, requestor: Requestor::new(proposal)?, input: BytesMut::with_capacity(READ_BYTES) })
+        let input = BytesMut::with_capacity(READ_BYTES);
+        Ok(Self { stream, requestor: Requestor::new(proposal)?, input, is_cut: false })
     }
 
-    /// Sends what the association has to say.
+    /// Sends what the association has to say. Nothing is sent after a failure, or after one that was dropped half way.
     ///
     /// # Errors
     /// [`CallError::NotRead`] and [`CallError::Lost`].
@@ -223,12 +226,17 @@ impl Call {
         if output.is_empty() {
             return Ok(());
         }
+        if std::mem::replace(&mut self.is_cut, true) {
+            return Err(CallError::NotRead);
+        }
         let sent = async {
             self.stream.write_all(&output).await?;
             self.stream.flush().await
         };
         let deadline = Instant::now() + fixed::send_timeout();
-        timeout_at(deadline, sent).await.map_err(|_| CallError::NotRead)?.map_err(CallError::Lost)
+        timeout_at(deadline, sent).await.map_err(|_| CallError::NotRead)?.map_err(CallError::Lost)?;
+        self.is_cut = false;
+        Ok(())
     }
 
     /// The next event of what has been read already.
