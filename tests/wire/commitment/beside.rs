@@ -36,24 +36,29 @@ fn a_report_does_not_overtake_a_response_that_waits_behind_another_report() {
     store(&node, 0..1);
     let mut wire = within_a_report(&node);
     wire.send(&action(8, PUSH_MODEL, PUSH_INSTANCE, 1, &of_ct("1.6.2", &[&uid(0)])));
-    node.logged(&["commitment requested", "1.6.2"]);
+    let mut is_over = false;
+    let mut read_on = |wire: &mut Wire| {
+        assert!(!is_over, "the report was to last for longer");
+        is_over = next(wire) == Some(PDataValueType::Data);
+        std::thread::sleep(Duration::from_millis(10));
+        is_over
+    };
+    // The node reads it between two parts of the report.
+    while !node.log_text().contains("transaction=\"1.6.2\"") {
+        read_on(&mut wire);
+    }
     // Of a peer, the report that is due for the longest comes first: make it the other's.
     let record = rusqlite::Connection::open(node.storage().join(".tidegate/commitments.sqlite")).unwrap();
     let first: i64 = record.query_row("SELECT min(id) FROM request", [], |row| row.get(0)).unwrap();
     let (code, told) = node.told(&["commitments", "retry", &first.to_string()]);
     assert_eq!(code, Some(0), "{told}");
     let quiet = std::thread::spawn(move || (listener.is_quiet_for(Duration::from_secs(3)), listener));
-    let mut is_over = false;
     while !quiet.is_finished() {
-        assert!(!is_over, "the report was to last for longer");
-        is_over = next(&mut wire) == Some(PDataValueType::Data);
-        std::thread::sleep(Duration::from_millis(10));
+        read_on(&mut wire);
     }
     let (is_quiet, listener) = quiet.join().unwrap();
     assert!(is_quiet, "the report of a request comes by call before its response");
-    while !is_over {
-        is_over = next(&mut wire) == Some(PDataValueType::Data);
-    }
+    while !read_on(&mut wire) {}
     let response = wire.response();
     assert_eq!((response.command_field, response.message_id, response.status), (0x8130, 8, 0));
     let response = command(&[
