@@ -125,8 +125,11 @@ fn a_report_by_call_names_the_node_as_one_on_the_association_does() {
 #[cfg(feature = "test-faults")]
 #[test]
 fn a_request_that_nobody_records_is_refused() {
-    let node =
-        Node::start(&[("TIDEGATE__WRITERS__COMMIT_TIMEOUT", "3s"), ("TIDEGATE__SUPERVISION__MAX_RESTARTS", "0")]);
+    let node = Node::start(&[
+        ("TIDEGATE__SUPERVISION__HANG_TIMEOUT", "2s"),
+        ("TIDEGATE__SUPERVISION__MAX_RESTARTS", "0"),
+        ("TIDEGATE__WRITERS__COMMIT_TIMEOUT", "4s"),
+    ]);
     store(&node, 0..1);
     node.arm(&["commitment panic"]);
     let (mut wire, _) = Wire::associate(node.address(), with_commitment());
