@@ -66,6 +66,7 @@ impl Connection {
             | End::TooSlow
             | End::LimitReached
             | End::OutOfMemory
+            | End::ReportCut
             | End::Superseded
             | End::Evicted(_) => {
                 counters.associations_aborted.increment();
@@ -99,6 +100,7 @@ impl Connection {
             | End::LimitReached
             | End::Stopping
             | End::OutOfMemory
+            | End::ReportCut
             | End::Superseded
             | End::Evicted(_) => Box::pin(self.linger()).await,
             End::GaveWay

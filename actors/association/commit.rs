@@ -147,10 +147,6 @@ impl Connection {
             cause: "storage commitment needs the catalogue".to_owned(),
         };
         let shared = self.node.env.commitment.clone().ok_or_else(none)?;
-        if self.commitment.recording.is_some() {
-            let cause = "another request of this association is being recorded".to_owned();
-            return Err(NotRecorded { status: ActionStatus::ResourceLimitation, cause });
-        }
         let asked = Asked {
             transaction_uid: transaction_uid.clone(),
             peer: self.commitment_peer(),
@@ -160,7 +156,8 @@ impl Connection {
         let instances = references.len();
         let (sender, reply) = oneshot::channel();
         shared.submit(Submission { asked, references, reply: sender })?;
-        self.commitment.recording = Some(Box::new(Recording { operation, transaction_uid, instances, reply }));
+        let until = Instant::now() + self.node.live.writers.commit_timeout;
+        self.commitment.recording = Some(Box::new(Recording { operation, transaction_uid, instances, until, reply }));
         Ok(())
     }
 
@@ -217,13 +214,13 @@ impl Connection {
                         self.next_bytes(ticket, dataset);
                     }
                     Ok(None) => {
-                        self.session.end_report();
+                        self.session.end_report(); // and what was deferred follows
                         self.commitment.awaiting = Some((ticket, Instant::now() + ANSWER_TIMEOUT));
                     }
                     Err(Unreadable) => {
-                        ticket.end(Ended::hindered("the record of commitment requests cannot be read"));
-                        self.session.abort(); // within a message, there is no other way
-                        return Some(End::Stopping);
+                        let cause = "the record of commitment requests cannot be read";
+                        ticket.end(Ended::hindered(cause));
+                        return Some(self.on_unreadable(cause));
                     }
                 }
             }
@@ -236,7 +233,26 @@ impl Connection {
             }
         }
         self.commitment.note();
-        self.flush().await.is_err().then_some(End::ConnectionLost)
+        let sent = self.flush().await;
+        self.answered();
+        sent.is_err().then_some(End::ConnectionLost)
+    }
+
+    /// The report that was being sent could not be read to its end.
+    fn on_unreadable(&mut self, cause: &str) -> End {
+        if let Some(unlogged) = self.worth_a_line(Class::Limit, "commitment_unreadable", ()) {
+            let (calling, called, association) = (self.peer.calling(), self.peer.called(), self.peer.association());
+            warn!(peer = %self.peer.address, calling, called, association, cause, unlogged, "commitment report cut short, aborted");
+        }
+        self.session.abort(); // within a message, there is no other way
+        End::ReportCut
+    }
+
+    /// What was to be sent is on the socket. Reports may follow those responses that do not wait behind a report.
+    fn answered(&mut self) {
+        if !self.session.is_sending_report() {
+            self.commitment.unanswered.clear();
+        }
     }
 
     async fn on_recorded(&mut self, recorded: Result<Recorded, NotRecorded>) -> Option<End> {
@@ -253,7 +269,8 @@ impl Connection {
         let sent = self.flush().await;
         self.commitment.note();
         self.note_recorded(recorded.request, &transaction_uid, instances);
-        drop(recorded); // from here on, a report may be sent
+        self.commitment.unanswered.push(recorded);
+        self.answered();
         sent.is_err().then_some(End::ConnectionLost)
     }
 

@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use tidegate_protocol::commitment::Information;
 use tidegate_protocol::{ActionRequest, ActionStatus, Operation};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::commitment::references::References;
 use crate::commitment::report::{Dataset, Unreadable};
@@ -29,6 +29,8 @@ pub(super) struct Recording {
     pub(super) operation: Operation,
     pub(super) transaction_uid: String,
     pub(super) instances: usize,
+    /// When it is refused, since nobody records it.
+    pub(super) until: Instant,
     pub(super) reply: oneshot::Receiver<Result<Recorded, NotRecorded>>,
 }
 
@@ -58,6 +60,8 @@ pub(super) struct Commitment {
     pub(super) line: Option<LineEnd>,
     pub(super) arriving: Option<Box<Arriving>>,
     pub(super) recording: Option<Box<Recording>>,
+    /// Those that are durable, and whose responses are not on the socket yet.
+    pub(super) unanswered: Vec<Recorded>,
     /// The next step of a report that is being sent.
     pub(super) step: Option<LocalBoxFuture<'static, Said>>,
     /// A report that was sent, and when its response is overdue.
@@ -76,6 +80,7 @@ impl Commitment {
             line: None,
             arriving: None,
             recording: None,
+            unanswered: Vec::new(),
             step: None,
             awaiting: None,
             reported: None,
@@ -120,6 +125,7 @@ impl Commitment {
     pub(super) fn end(&mut self) {
         (self.line, self.arriving, self.step, self.awaiting) = (None, None, None, None);
         self.reported = None;
+        self.unanswered = Vec::new();
     }
 
     /// Waits for whatever comes, in a box of the caller: hundreds of idle associations have nothing to say. `is_idle`: no message is under way. May be dropped at any time.
@@ -147,7 +153,10 @@ async fn recorded(recording: &mut Option<Box<Recording>>) -> Result<Recorded, No
         cause: "storage commitment is not available".to_owned(),
     };
     match recording {
-        Some(recording) => (&mut recording.reply).await.unwrap_or_else(|_| Err(lost())),
+        Some(recording) => match timeout_at(recording.until, &mut recording.reply).await {
+            Ok(Ok(recorded)) => recorded,
+            Ok(Err(_)) | Err(_) => Err(lost()),
+        },
         None => std::future::pending().await,
     }
 }

@@ -45,6 +45,8 @@ pub(super) enum End {
     Superseded,
     /// The node is stopping.
     Stopping,
+    /// A report of storage commitment could not be read to its end.
+    ReportCut,
     /// The memory budget had no room for the association request.
     OutOfMemory,
     /// The association was ended from outside. The cause has a log line of its own.
@@ -75,6 +77,7 @@ impl End {
             Self::LimitReached => "limit_reached",
             Self::Superseded => "configuration_changed",
             Self::Stopping => "node_stopping",
+            Self::ReportCut => "report_unreadable",
             Self::OutOfMemory => "memory_budget",
             Self::Evicted(cause) => cause.name(),
         }

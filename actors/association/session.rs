@@ -141,6 +141,11 @@ impl Session {
         self.protocol.is_reporting()
     }
 
+    /// As [`Association::is_sending_report`].
+    pub(super) fn is_sending_report(&self) -> bool {
+        self.protocol.is_sending_report()
+    }
+
     /// As [`Association::begin_event_report`].
     pub(super) fn begin_event_report(&mut self, event_type: u16) -> Result<(), CannotSend> {
         self.protocol.begin_event_report(event_type).map(drop)

@@ -143,7 +143,8 @@ impl Connection {
     }
 
     pub(super) fn may_read(&self) -> bool {
-        self.session.may_read(self.handoffs.len() + self.commitment.recording())
+        // A further request would have to wait for the one that is being recorded.
+        self.commitment.recording.is_none() && self.session.may_read(self.handoffs.len() + self.commitment.recording())
     }
 
     /// The longest wait before the next look at the timers.

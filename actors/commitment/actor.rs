@@ -32,7 +32,7 @@ use crate::fault;
 use crate::gauges::Gauges;
 use crate::mailbox::WriterMailbox;
 use crate::node::phase::Phase;
-use crate::node::settings::{CommitmentSettings, LiveSettings, PeerSettings};
+use crate::node::settings::{CommitmentSettings, LiveSettings};
 use crate::supervision::liveness::Liveness;
 use crate::supervision::threads::AssociationThreads;
 
@@ -77,9 +77,9 @@ pub(crate) struct CommitmentActor {
     pub(super) budget: MemoryBudget,
     pub(super) threads: Arc<AssociationThreads>,
     pub(super) phase: watch::Receiver<Phase>,
-    settings: watch::Receiver<Arc<LiveSettings>>,
+    pub(super) settings: watch::Receiver<Arc<LiveSettings>>,
     /// As they were when requests were last made due for them.
-    peers: Option<Arc<CommitmentSettings>>,
+    pub(super) peers: Option<Arc<CommitmentSettings>>,
     /// When requests that were due lately were first seen, by a clock that nobody sets.
     pub(super) seen: HashMap<i64, Lately>,
     /// Outcomes that were concluded lately.
@@ -199,7 +199,7 @@ impl CommitmentActor {
             }
             // One may have come meanwhile.
             let waiting = self.shared.waiting.lock();
-            let has_refusals = has_refusals || waiting.sent.iter().any(|sent| sent.is_refused);
+            let has_refusals = has_refusals || waiting.sent.has_refused();
             self.shared.has_refusals.store(has_refusals, Ordering::Relaxed);
         }
     }
@@ -209,7 +209,8 @@ impl CommitmentActor {
             return;
         }
         let mut at = self.look_at.min(self.prune_at);
-        at = at.min(self.probing.due_at().unwrap_or(at)).min(self.held.front().map_or(at, |(held_at, _)| *held_at));
+        let probe_at = self.probing.due_at().filter(|_| self.may_call()); // others do not begin
+        at = at.min(probe_at.unwrap_or(at)).min(self.held.front().map_or(at, |(held_at, _)| *held_at));
         if let Some(retry_at) = self.record.retry_at() {
             at = if self.record.is_open() { at.min(retry_at) } else { retry_at };
         }
@@ -218,6 +219,7 @@ impl CommitmentActor {
         }
         let mut settings = self.settings.clone(); // which have been seen, in a turn
         let mut deliveries = self.deliveries.clone();
+        let mut phase = self.phase.clone();
         let waits = !self.awaited.is_empty();
         let awaited_at = self.awaited_at;
         let has_more = self.awaited_left > 0;
@@ -232,6 +234,7 @@ impl CommitmentActor {
             () = sleep_until(at.into()) => {}
             () = self.shared.woken() => {}
             Ok(()) = settings.changed() => {}
+            Ok(()) = phase.changed() => {}
             _ = self.threads.thread(self.next_thread), if !self.calls.is_empty() => {}
         }
     }
@@ -242,6 +245,9 @@ impl CommitmentActor {
             self.recall();
         }
         let has_news = std::mem::take(&mut self.shared.waiting.lock().has_news) | works_again;
+        // A node that serves again may send what it has kept.
+        let has_news = has_news | self.phase.has_changed().unwrap_or(false);
+        self.phase.mark_unchanged();
         let has_changed = has_news | self.accept() | self.carry_out() | self.end_reports() | self.greet();
         let has_changed = has_changed | self.adopt_peers() | self.probe();
         self.look_at_awaited();
@@ -278,11 +284,14 @@ impl CommitmentActor {
     fn accept(&mut self) -> bool {
         let (sent, submissions) = {
             let mut waiting = self.shared.waiting.lock();
-            (std::mem::take(&mut waiting.sent), std::mem::take(&mut waiting.submissions))
+            (waiting.sent.take(), std::mem::take(&mut waiting.submissions))
         };
         self.note_sent(sent);
         let are_there = !submissions.is_empty();
         for submission in submissions {
+            if submission.reply.is_closed() {
+                continue; // whoever asked has waited for too long, and was told so
+            }
             let recorded = self.record.accept(&submission);
             if let Ok(id) = recorded {
                 self.shared.figures.received.increment();
@@ -298,9 +307,7 @@ impl CommitmentActor {
     /// Notes how instances were sent. A request that comes after them is evaluated by that.
     fn note_sent(&mut self, sent: Vec<Sent>) {
         if !sent.is_empty() && self.record.attempt(|requests| requests.note_sent(&sent, clock_ms())).is_none() {
-            let mut waiting = self.shared.waiting.lock();
-            let later = std::mem::replace(&mut waiting.sent, sent);
-            waiting.sent.extend(later);
+            self.shared.waiting.lock().sent.put_back(sent);
         }
     }
 
@@ -311,75 +318,13 @@ impl CommitmentActor {
         if are_there {
             self.away.clear();
         }
-        for order in orders {
+        for order in orders.into_iter().filter(|order| !order.reply.is_closed()) {
             self.forget(order.request);
             let retried = self.record.attempt(|requests| requests.retry(order.request, clock_ms()));
             let retried = retried.ok_or_else(|| "the record of commitment requests cannot be used".to_owned());
             let _ = order.reply.send(retried);
         }
         are_there
-    }
-
-    /// Peers that have come: what waits for them is due. Whether there were any.
-    fn greet(&mut self) -> bool {
-        let mut arrived = std::mem::take(&mut self.shared.waiting.lock().arrived);
-        let are_there = !arrived.is_empty();
-        arrived.sort_unstable();
-        arrived.dedup();
-        // One that has just failed to take its report may come again and again.
-        arrived.retain(|peer| !self.has_failed_lately(peer));
-        if self.shared.figures.seen.lock().pending > 0 {
-            for peer in &arrived {
-                self.hasten(&peer.calling, Some(&peer.address));
-            }
-        }
-        are_there
-    }
-
-    /// Asks peers that could not be reached whether they are back: then their reports are due. Whether any is.
-    fn probe(&mut self) -> bool {
-        let probed = std::mem::take(&mut self.shared.waiting.lock().probed);
-        let mut are_back = false;
-        for (ae_title, is_back) in probed {
-            if self.probing.ended(&ae_title, is_back) {
-                self.hasten(&ae_title, None);
-                are_back = true;
-            }
-        }
-        if *self.phase.borrow() == Phase::Serving {
-            self.probing.start(&self.shared, &self.settings.borrow().commitment);
-        }
-        are_back
-    }
-
-    /// Peers that have got another address, and all at the start: what waits for them is due. Whether there were any.
-    fn adopt_peers(&mut self) -> bool {
-        let settings = self.settings.borrow_and_update().commitment.clone();
-        if !self.record.is_open() || self.record.is_troubled() {
-            return false;
-        }
-        if self.peers.as_ref().is_some_and(|peers| Arc::ptr_eq(peers, &settings)) {
-            return false;
-        }
-        let former = self.peers.replace(settings.clone());
-        // Other destinations may be waited for.
-        for id in std::mem::take(&mut self.awaited).into_keys() {
-            self.record.attempt(|requests| requests.retry_wait(id, clock_ms()));
-        }
-        // Certificates may have been replaced.
-        let is_new = |peer: &&PeerSettings| {
-            peer.is_tls || former.as_ref().and_then(|former| former.peer(&peer.ae_title)) != Some(*peer)
-        };
-        for peer in settings.peers.iter().filter(is_new) {
-            self.hasten(&peer.ae_title, None);
-        }
-        true
-    }
-
-    /// What waits for the peer, from this address if one is named, is due.
-    fn hasten(&mut self, ae_title: &str, address: Option<&str>) {
-        self.away.remove(ae_title);
-        self.record.attempt(|requests| requests.hasten(ae_title, address, clock_ms()));
     }
 
     /// Answers the senders of reports.
@@ -410,7 +355,7 @@ impl CommitmentActor {
             return;
         }
         let live = self.shared.live.get();
-        let may_send = *self.phase.borrow() == Phase::Serving;
+        let may_send = self.may_call();
         let Self { tasks, shared, record, .. } = self;
         let held = Cell::new(None::<Duration>);
         let due = record.attempt(|requests| {

@@ -112,7 +112,8 @@ async fn report(order: &Order, env: &CallerEnv, holder: &Holder) -> Result<Ended
     let context = establish(&mut call).await?;
     // Of this moment, and not of that before the peer could be reached.
     let begun = order.ticket.begin().await.map_err(Ended::hindered)?;
-    let ended = send_report(&mut call, &order.ticket, begun, context, &order.calling_as).await?;
+    let title = &env.live.get().associations.policy.ae_title;
+    let ended = send_report(&mut call, &order.ticket, begun, context, title).await?;
     call.release().await;
     Ok(ended)
 }

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegate_commitment::{LONGEST_WAIT, Outcome, PackedUid, State, Summary};
-use tidegate_storage::Durability;
+use tidegate_commitment::{LONGEST_WAIT, PackedUid, State, Summary};
 use tokio::sync::oneshot;
 
 use super::actor::CommitmentActor;
@@ -42,12 +41,7 @@ enum Stepped {
 impl CommitmentActor {
     /// How files are looked at.
     pub(super) fn terms(&self) -> Terms {
-        let live = self.shared.live.get();
-        let of_rules = live.access.terms.iter().filter_map(|terms| terms.placement.as_ref());
-        let is_unsynced = |durability| durability == Durability::None;
-        let syncs = is_unsynced(self.files.store.settings().durability)
-            || of_rules.into_iter().any(|placement| is_unsynced(placement.durability));
-        Terms { by_digest: live.commitment.verify == Verify::Digest, syncs }
+        Terms { by_digest: self.shared.live.get().commitment.verify == Verify::Digest }
     }
 
     /// A report begins: its outcome is looked at again, unless that has just been done.
@@ -116,21 +110,20 @@ impl CommitmentActor {
             };
             let live = self.shared.live.get();
             let commit_when = &live.commitment.commit_when;
-            if let Err(error) = task.evaluation.take(references, refused, commit_when, &mut open.catalogue) {
+            // Before it is asked: afterwards, it may have learned what it did not know then.
+            let is_current = self.catalogue.state().condition == Condition::Current;
+            let taken = task.evaluation.take(references, refused, commit_when, is_current, &mut open.catalogue);
+            if let Err(error) = taken {
                 self.files.close();
                 return Stepped::Stuck(error.to_string());
             }
         }
-        let Step::Outcomes(mut outcomes) = task.evaluation.step(&open.survey, &mut open.buffer) else {
+        let Step::Outcomes(outcomes) = task.evaluation.step(&open.survey, &mut open.buffer) else {
             return Stepped::More;
         };
         let gone = task.evaluation.take_gone();
         if !gone.is_empty() {
             self.catalogue.suspect(gone);
-        }
-        if !self.is_catalogue_current() {
-            // That the catalogue does not know an instance says nothing now.
-            outcomes.retain(|(_, outcome)| *outcome == Outcome::Committed);
         }
         if !outcomes.is_empty()
             && self.record.attempt(|requests| requests.record_outcomes(task.id, &outcomes)).is_none()
@@ -146,11 +139,16 @@ impl CommitmentActor {
 
     /// All references were looked at.
     fn conclude(&mut self, task: Task) {
+        let condition = self.catalogue.state().condition;
+        if task.evaluation.is_withheld && condition == Condition::Current {
+            let terms = self.terms();
+            return self.tasks.push(task.anew(terms));
+        }
         let Task { id, evaluation, begins, is_second_look, .. } = task;
         let Some(reply) = begins else {
             if evaluation.doubtful > 0
                 && let Some(wait) = self.grace(id, evaluation.doubtful)
-                && self.wait(id, wait, &self.why_catalogue_cannot_tell())
+                && self.wait(id, wait, &why_catalogue_cannot_tell(&condition))
             {
                 return;
             }
@@ -168,13 +166,9 @@ impl CommitmentActor {
             self.held.push_back((Instant::now() + ENTERED_WITHIN, again));
             return;
         }
-        if evaluation.doubtful > 0 && !self.is_catalogue_current() {
-            let known =
-                self.record.attempt(|requests| requests.request(id)).flatten().map_or(0, |request| request.refused);
-            if evaluation.doubtful > known {
-                let _ = reply.send(Err(self.why_catalogue_cannot_tell()));
-                return;
-            }
+        if evaluation.is_withheld {
+            let _ = reply.send(Err(why_catalogue_cannot_tell(&condition)));
+            return;
         }
         self.note_conclusion(id);
         let begun = self.begun(id);
@@ -262,14 +256,6 @@ impl CommitmentActor {
         self.record.attempt(|requests| requests.wait(id, until_ms, why, now_ms)).unwrap_or(true)
     }
 
-    /// Empty if it can.
-    fn why_catalogue_cannot_tell(&self) -> String {
-        match self.catalogue.state().condition {
-            Condition::Current => String::new(),
-            condition => format!("the catalogue is {}: not all instances can be looked for", condition.name()),
-        }
-    }
-
     /// How long instances that are missing may still be on their way; `None`: they are not.
     fn grace(&mut self, id: i64, missing: u32) -> Option<Duration> {
         let lately = self.seen.entry(id).or_default();
@@ -298,9 +284,18 @@ impl CommitmentActor {
                 let wait = patience(self.seen.entry(task.id).or_default().age());
                 if !self.wait(task.id, wait, why) {
                     self.note_conclusion(task.id);
+                    self.concluded.remove(&task.id); // not all was looked at
                 }
             }
         }
+    }
+}
+
+/// Empty if it can.
+fn why_catalogue_cannot_tell(condition: &Condition) -> String {
+    match condition {
+        Condition::Current => String::new(),
+        condition => format!("the catalogue is {}: not all instances can be looked for", condition.name()),
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tidegate_catalogue::{Owing, Reader, StoredFile};
 use tidegate_commitment::{FailureReason, Outcome, PackedUid, Referenced};
-use tidegate_storage::digest::Digest;
 use tidegate_storage::fs::Errno;
 use tidegate_storage::survey::{Reading, Survey};
 
@@ -23,8 +22,6 @@ pub(super) const BUFFER_BYTES: usize = 1 << 20;
 pub(super) struct Terms {
     /// Their content is read.
     pub(super) by_digest: bool,
-    /// An instance may be stored without a sync, which is made up for.
-    pub(super) syncs: bool,
 }
 
 /// What was found of a version of an instance. Of several, the last in this order decides: the peer has one of them, and nobody knows which.
@@ -45,6 +42,8 @@ struct Chunk {
     references: Vec<Referenced>,
     /// Positions of those that the peer has sent otherwise than they are stored.
     refused: HashSet<u32>,
+    /// The catalogue had all that is stored when it was asked.
+    is_current: bool,
     files: Vec<Vec<StoredFile>>,
     /// The next reference, and the next of its files.
     at: (usize, usize),
@@ -53,7 +52,9 @@ struct Chunk {
     reading: Option<(Reading, u128, StoredFile)>,
     /// The file behind the one that is read, with its place: the disk begins with it early.
     ahead: Option<((usize, usize), Result<Begun, Errno>)>,
-    outcomes: Vec<(u32, Outcome)>,
+    outcomes: Vec<(u32, Option<Outcome>)>,
+    doubtful: u32,
+    is_withheld: bool,
     synced: Vec<PathBuf>,
     gone: Vec<PathBuf>,
 }
@@ -66,6 +67,8 @@ pub(super) struct Evaluation {
     chunk: Option<Chunk>,
     /// Instances that are not there, or not as the catalogue has them.
     pub(super) doubtful: u32,
+    /// Of an instance without a file in the catalogue, which was not current, nothing is said: its outcome is unknown now.
+    pub(super) is_withheld: bool,
     /// The last instance that a destination has yet to get, and the name of that: it arrives behind the others, mostly.
     pub(super) waits: Option<(PackedUid, String)>,
     /// What destinations have yet to get is not committed. Otherwise it is waited for.
@@ -79,12 +82,13 @@ pub(super) enum Step {
     /// It goes on, perhaps with the next references.
     More,
     /// These outcomes are to be noted.
-    Outcomes(Vec<(u32, Outcome)>),
+    Outcomes(Vec<(u32, Option<Outcome>)>),
 }
 
 impl Evaluation {
     pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, position: 0, chunk: None, doubtful: 0, waits: None, waits_no_more: false, gone: Vec::new() }
+        let (doubtful, is_withheld, waits, waits_no_more) = (0, false, None, false);
+        Self { terms, position: 0, chunk: None, doubtful, is_withheld, waits, waits_no_more, gone: Vec::new() }
     }
 
     /// The position of the references that are needed to go on; `None`: it has them.
@@ -98,7 +102,7 @@ impl Evaluation {
     }
 
     /// Takes the next references, with their files by the catalogue. `refused`: positions of those that are not to be committed, whatever is stored.
-    /// `commit_when`: destinations that must have each that they are owed.
+    /// `commit_when`: destinations that must have each that they are owed. `is_current`: the catalogue has all that is stored.
     ///
     /// # Errors
     /// Those of the catalogue.
@@ -107,6 +111,7 @@ impl Evaluation {
         references: Vec<Referenced>,
         mut refused: HashSet<u32>,
         commit_when: &[String],
+        is_current: bool,
         catalogue: &mut Reader,
     ) -> Result<(), tidegate_catalogue::Error> {
         let uids: Vec<PackedUid> =
@@ -129,7 +134,22 @@ impl Evaluation {
         }
         let (reading, ahead, outcomes, synced, gone) = (None, None, Vec::new(), Vec::new(), Vec::new());
         let (at, found) = ((0, 0), None);
-        self.chunk = Some(Chunk { references, refused, files, at, found, reading, ahead, outcomes, synced, gone });
+        let (doubtful, is_withheld) = (0, false);
+        self.chunk = Some(Chunk {
+            references,
+            refused,
+            is_current,
+            files,
+            at,
+            found,
+            reading,
+            ahead,
+            outcomes,
+            doubtful,
+            is_withheld,
+            synced,
+            gone,
+        });
         Ok(())
     }
 
@@ -138,13 +158,14 @@ impl Evaluation {
         let Some(chunk) = &mut self.chunk else { return Step::More };
         let began = Instant::now();
         while chunk.at.0 < chunk.references.len() {
-            chunk.look(self.terms, survey, buffer, &mut self.doubtful);
+            chunk.look(self.terms, survey, buffer);
             if began.elapsed() >= STEP {
                 return Step::More;
             }
         }
         let outcomes = std::mem::take(&mut chunk.outcomes);
         self.gone.append(&mut chunk.gone);
+        (self.doubtful, self.is_withheld) = (self.doubtful + chunk.doubtful, self.is_withheld | chunk.is_withheld);
         self.chunk = None;
         Step::Outcomes(outcomes)
     }
@@ -152,13 +173,13 @@ impl Evaluation {
 
 impl Chunk {
     /// Looks at the next file, or reads on in it.
-    fn look(&mut self, terms: Terms, survey: &Survey, buffer: &mut [u8], doubtful: &mut u32) {
+    fn look(&mut self, terms: Terms, survey: &Survey, buffer: &mut [u8]) {
         if let Some((mut reading, expected, file)) = self.reading.take() {
             match reading.step(buffer) {
                 Ok(None) => self.reading = Some((reading, expected, file)),
                 Ok(Some((bytes, digest))) => {
                     let is_whole = bytes == file.bytes && digest.value() == expected;
-                    let found = if is_whole { self.settle(terms, survey, &file) } else { Found::Changed };
+                    let found = if is_whole { self.settle(survey, &file) } else { Found::Changed };
                     self.note(found);
                 }
                 Err(_) => self.note(Found::Unreadable),
@@ -167,16 +188,16 @@ impl Chunk {
         }
         if self.refused.contains(&self.references[self.at.0].position) {
             self.found = Some(Found::Changed);
-            return self.conclude(doubtful);
+            return self.conclude();
         }
-        let Some(file) = self.file_at(self.at).cloned() else { return self.conclude(doubtful) };
+        let Some(file) = self.file_at(self.at).cloned() else { return self.conclude() };
         let begun = match self.ahead.take() {
             Some((place, begun)) if place == self.at => begun,
             _ => self.begin(self.at, &file, terms, survey),
         };
         match begun {
             Ok(Begun::Whole) => {
-                let found = self.settle(terms, survey, &file);
+                let found = self.settle(survey, &file);
                 self.note(found);
             }
             Ok(Begun::Read(reading, digest)) => {
@@ -206,12 +227,17 @@ impl Chunk {
         begin(survey, file, terms, was_committed)
     }
 
-    /// The bytes are there: makes sure that they are on the disk.
-    fn settle(&mut self, terms: Terms, survey: &Survey, file: &StoredFile) -> Found {
-        if !terms.syncs {
-            return Found::Whole;
-        }
-        match sync(survey, &file.path, &mut self.synced) {
+    /// The bytes are there: makes sure that they are on the disk. Whatever the settings are now, the file may have been stored without a sync, or
+    /// by somebody else.
+    fn settle(&mut self, survey: &Survey, file: &StoredFile) -> Found {
+        let was_committed = self.references[self.at.0].outcome == Some(Outcome::Committed);
+        let is_own = was_committed || !file.is_from_disk;
+        let settled = match survey.is_all_synced() {
+            Ok(true) if is_own => Ok(true),
+            Ok(_) => sync(survey, &file.path, &mut self.synced),
+            Err(error) => Err(error),
+        };
+        match settled {
             Ok(true) => Found::Whole,
             Ok(false) => Found::Gone,
             Err(_) => Found::Unreadable,
@@ -225,19 +251,25 @@ impl Chunk {
     }
 
     /// The present reference has its outcome.
-    fn conclude(&mut self, doubtful: &mut u32) {
+    fn conclude(&mut self) {
         let referenced = &self.references[self.at.0];
         let is_known = !self.files[self.at.0].is_empty();
-        let outcome = match self.found.take() {
+        let found = self.found.take();
+        let outcome = match found {
             Some(Found::Whole) => Outcome::Committed,
             Some(Found::Changed | Found::Unreadable) => Outcome::Failed(FailureReason::ProcessingFailure),
             None if is_known => Outcome::Failed(FailureReason::ClassInstanceConflict),
             Some(Found::Gone) | None => Outcome::Failed(FailureReason::NoSuchObjectInstance),
         };
-        if outcome != Outcome::Committed {
-            *doubtful += 1;
-        }
-        if referenced.outcome != Some(outcome) {
+        // That the catalogue does not know an instance says nothing if it is not current; what was said before may be so no more.
+        let (outcome, is_withheld) = match (found, referenced.outcome) {
+            (None, failed @ Some(Outcome::Failed(_))) if !self.is_current => (failed, false),
+            (None, _) if !self.is_current => (None, true),
+            _ => (Some(outcome), false),
+        };
+        self.is_withheld |= is_withheld;
+        self.doubtful += u32::from(outcome != Some(Outcome::Committed));
+        if referenced.outcome != outcome {
             self.outcomes.push((referenced.position, outcome));
         }
         self.at = (self.at.0 + 1, 0);
@@ -262,10 +294,12 @@ fn begin(survey: &Survey, known: &StoredFile, terms: Terms, was_committed: bool)
     if was_committed || !(terms.by_digest || known.is_from_disk) {
         return Ok(Begun::Whole);
     }
-    let recorded = file.recorded().map(|recorded| recorded.digest).map(Digest::value);
-    Ok(match recorded.or(known.digest) {
-        Some(digest) => Begun::Read(Box::new(file.reading()), digest),
-        None => Begun::Whole,
+    // A file that was moved here has brought its digest along.
+    let recorded = file.recorded().map(|recorded| recorded.digest.value());
+    Ok(match (known.digest, recorded) {
+        (Some(known), Some(recorded)) if known != recorded => Begun::Not(Found::Changed),
+        (Some(digest), _) | (None, Some(digest)) => Begun::Read(Box::new(file.reading()), digest),
+        (None, None) => Begun::Whole,
     })
 }
 

@@ -4,26 +4,27 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tidegate_commitment::{Asked, PackedUid, Peer, Reader, Referenced, Retried, Sent, Summary};
 use tidegate_protocol::ActionStatus;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::figures::Figures;
 use super::references::References;
+use super::sent::SentNotes;
 use super::state::{Call, CommitmentState};
 use crate::gauges::latency::Histogram;
 use crate::node::live::Live;
 
 /// Requests that may wait to be recorded. Each association has one at most.
 const MAX_SUBMISSIONS: usize = 256;
-/// Ends of C-STOREs that may wait to be noted. The child takes them before each request.
-const MAX_SENT: usize = 4096;
 /// Orders of operators that may wait.
 const MAX_ORDERS: usize = 64;
-
+/// Time for an order to be carried out.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Peers that are remembered until the child looks. Another is reported to when its next attempt is due.
 const MAX_ARRIVED: usize = 1024;
 
@@ -251,7 +252,7 @@ impl Drop for LineEnd {
 #[derive(Default)]
 pub(super) struct Waiting {
     pub(super) submissions: VecDeque<Submission>,
-    pub(super) sent: Vec<Sent>,
+    pub(super) sent: SentNotes,
     pub(super) orders: Vec<Order>,
     pub(super) sending: HashMap<i64, Sending>,
     pub(super) lines: HashMap<u64, Line>,
@@ -299,6 +300,7 @@ impl Shared {
     /// Too many wait.
     pub(crate) fn submit(&self, submission: Submission) -> Result<(), NotRecorded> {
         let mut waiting = self.waiting.lock();
+        waiting.submissions.retain(|submission| !submission.reply.is_closed());
         if waiting.submissions.len() >= MAX_SUBMISSIONS {
             let cause = "too many requests wait to be recorded".to_owned();
             return Err(NotRecorded { status: ActionStatus::ResourceLimitation, cause });
@@ -317,12 +319,8 @@ impl Shared {
         }
         let Ok(sop_instance) = sop_instance.parse() else { return };
         let mut waiting = self.waiting.lock();
-        if is_refused {
-            self.has_refusals.store(true, Ordering::Relaxed);
-        }
-        if waiting.sent.len() < MAX_SENT {
-            waiting.sent.push(Sent { calling: calling.to_owned(), sop_instance, is_refused });
-        }
+        self.has_refusals.fetch_or(is_refused, Ordering::Relaxed);
+        waiting.sent.note(Sent { calling: calling.to_owned(), sop_instance, is_refused });
         drop(waiting);
         self.woken.notify_one();
     }
@@ -335,13 +333,15 @@ impl Shared {
         let (reply, retried) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock();
+            waiting.orders.retain(|order| !order.reply.is_closed());
             if waiting.orders.len() >= MAX_ORDERS {
                 return Err("too many orders wait; try again".to_owned());
             }
             waiting.orders.push(Order { request, reply });
         }
         self.woken.notify_one();
-        retried.await.unwrap_or_else(|_| Err("storage commitment has ended".to_owned()))
+        let retried = timeout(ORDER_TIMEOUT, retried).await.ok().and_then(Result::ok);
+        retried.unwrap_or_else(|| Err("storage commitment has ended, or does not answer".to_owned()))
     }
 
     /// Notes a response other than success.
@@ -427,7 +427,7 @@ impl Shared {
         let mut waiting = self.waiting.lock();
         let submissions = std::mem::take(&mut waiting.submissions);
         waiting.orders.clear();
-        waiting.sent.clear();
+        waiting.sent = SentNotes::default();
         drop(waiting);
         drop(submissions);
     }

@@ -33,6 +33,13 @@ impl Task {
     pub(super) fn first(id: i64, terms: Terms) -> Self {
         Self { id, evaluation: Evaluation::new(terms), begins: None, has_begun: false, is_second_look: false }
     }
+
+    /// The same from the beginning.
+    pub(super) fn anew(self, terms: Terms) -> Self {
+        let mut evaluation = Evaluation::new(terms);
+        evaluation.waits_no_more = self.evaluation.waits_no_more;
+        Self { evaluation, has_begun: false, ..self }
+    }
 }
 
 /// A request that was first seen lately, by a clock that nobody sets.

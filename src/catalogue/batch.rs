@@ -28,6 +28,9 @@ pub struct Entered {
     pub refused: u64,
 }
 
+/// Files of an instance among which one that was moved is looked for: there may be any number of copies.
+pub(crate) const FILES_LOOKED_AT: u32 = 16;
+
 /// A transaction, and the sums that are written once at its end.
 pub(crate) struct Batch<'a> {
     pub(crate) db: &'a Connection,
@@ -189,13 +192,15 @@ impl<'a> Batch<'a> {
     }
 
     /// Brings the row of a file that is gone to a new place where the same content was found: people have moved it, and what it owes and has had goes with it.
+    /// It is looked for among [`FILES_LOOKED_AT`] of the instance.
     fn bring(&mut self, record: &Record, name: &[u8], ids: &RecordIds) -> Result<()> {
         let Some(digest) = record.digest.map(u128::to_be_bytes) else { return Ok(()) };
         let sql = "UPDATE instance SET directory = ?2, name = ?3 WHERE id =
-                (SELECT id FROM instance WHERE uid = ?1 AND state = 1 AND digest = ?4 AND bytes = ?5 ORDER BY ended_ms DESC, id DESC LIMIT 1)
+                (SELECT id FROM (SELECT id, state, digest, bytes, ended_ms FROM instance WHERE uid = ?1 LIMIT ?6)
+                    WHERE state = 1 AND digest = ?4 AND bytes = ?5 ORDER BY ended_ms DESC, id DESC LIMIT 1)
             AND NOT EXISTS (SELECT 1 FROM instance WHERE uid = ?1 AND directory = ?2 AND name = ?3)";
-        let row =
-            params![record.sop_instance_uid.as_bytes(), ids.directory, Bytes(name), digest, clamped(record.bytes)];
+        let (uid, bytes) = (record.sop_instance_uid.as_bytes(), clamped(record.bytes));
+        let row = params![uid, ids.directory, Bytes(name), digest, bytes, FILES_LOOKED_AT];
         self.db.prepare_cached(sql)?.execute(row).map(drop)
     }
 

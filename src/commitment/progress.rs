@@ -66,11 +66,15 @@ pub enum Retried {
 }
 
 impl Requests {
-    /// Notes outcomes of a pending request, by position. Those that are not named stay as they are.
+    /// Notes outcomes of a pending request, by position; `None`: it is not known any more. Those that are not named stay as they are.
     ///
     /// # Errors
     /// Those of a transaction.
-    pub fn record_outcomes(&mut self, id: i64, outcomes: &[(u32, Outcome)]) -> Result<(), Error> {
+    pub fn record_outcomes(
+        &mut self,
+        id: i64,
+        outcomes: &[(u32, impl Into<Option<Outcome>> + Copy)],
+    ) -> Result<(), Error> {
         // Before each report, most are as they were.
         let sql = "UPDATE reference SET outcome = ?3 WHERE request = ?1 AND position = ?2 AND outcome IS NOT ?3";
         self.file.transact_unsynced(|db| {
@@ -79,7 +83,7 @@ impl Requests {
             }
             let mut statement = db.prepare_cached(sql)?;
             for (position, outcome) in outcomes {
-                statement.execute((id, position, outcome_number(Some(*outcome))))?;
+                statement.execute((id, position, outcome_number((*outcome).into())))?;
             }
             Ok(())
         })

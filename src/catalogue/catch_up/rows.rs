@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{OptionalExtension, Row};
 
 use super::Disk;
-use crate::batch::Batch;
+use crate::batch::{Batch, FILES_LOOKED_AT, find};
 use crate::catalogue::Catalogue;
 use crate::open::DESIGN;
 use crate::place::{Bytes, path_of};
@@ -78,18 +78,20 @@ pub(super) fn end_moved(
     at_ms: i64,
 ) -> rusqlite::Result<u64> {
     let sql = "SELECT directory.path, name FROM instance CROSS JOIN directory ON directory.id = instance.directory
-        WHERE instance.uid = ?1 AND state = 0 AND digest = ?2";
+        WHERE instance.id IN (SELECT id FROM instance WHERE uid = ?1 LIMIT ?3) AND state = 0 AND digest = ?2";
     let mut ended = 0;
     for record in records {
         let (uid, Some(digest)) = (&record.sop_instance_uid, record.digest) else { continue };
+        // What is known at its own place was not moved to it.
+        if find(batch.db, &record.path)?.is_some_and(|known| known.state == State::Present) {
+            continue;
+        }
         let mut statement = batch.db.prepare_cached(sql)?;
         let path = |row: &Row<'_>| Ok(path_of(row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?, uid));
-        let paths = statement.query_map((uid.as_bytes(), digest.to_be_bytes()), path)?;
-        let paths = paths.collect::<rusqlite::Result<Vec<_>>>()?;
-        // What is known at its own place was not moved to it.
-        for path in paths.iter().filter(|_| !paths.contains(&record.path)) {
-            let is_gone = disk.is_there(path).is_ok_and(|is_there| !is_there);
-            ended += u64::from(is_gone && batch.end_path(path, State::Gone, at_ms)?);
+        let paths = statement.query_map((uid.as_bytes(), digest.to_be_bytes(), FILES_LOOKED_AT), path)?;
+        for path in paths.collect::<rusqlite::Result<Vec<_>>>()? {
+            let is_gone = disk.is_there(&path).is_ok_and(|is_there| !is_there);
+            ended += u64::from(is_gone && batch.end_path(&path, State::Gone, at_ms)?);
         }
     }
     Ok(ended)

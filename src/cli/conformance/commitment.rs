@@ -66,7 +66,10 @@ const STATUSES: [(&str, &str); 9] = [
     ("0123", "the Action Type is another one"),
     ("0124", "an access rule denies it"),
     ("0131", "the Transaction UID is in use by the same AE title"),
-    ("0213", "too many references, or too many requests wait for their report"),
+    (
+        "0213",
+        "too many references, too many requests wait for their report, or `memory.budget` has no room for the references",
+    ),
 ];
 
 fn reason(reason: FailureReason) -> String {
@@ -76,7 +79,7 @@ fn reason(reason: FailureReason) -> String {
         }
         FailureReason::NoSuchObjectInstance => "no such instance is stored",
         FailureReason::ClassInstanceConflict => "it is stored with another SOP class",
-        FailureReason::ReferencedSopClassNotSupported => "the SOP class is not stored by this node",
+        FailureReason::ReferencedSopClassNotSupported => "not used: such an instance is not stored, which 0112 says",
         FailureReason::DuplicateTransactionUid => "not used: the response says it",
         FailureReason::ResourceLimitation => "not used: the response says it",
     };

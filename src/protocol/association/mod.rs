@@ -221,6 +221,11 @@ impl Association {
         self.exchange.sending.is_congested()
     }
 
+    /// Whether the dataset of a report is being sent. Responses given meanwhile wait for its end.
+    pub fn is_sending_report(&self) -> bool {
+        self.exchange.sending.is_under_way()
+    }
+
     /// Answers the request for release (AR-4). A report that is being sent is void. Does nothing outside Sta8.
     pub fn answer_release(&mut self) {
         self.exchange.answer_release();

@@ -57,7 +57,11 @@ impl<H: Handle> Run<H> {
     fn strategy(&self, instance: &Instance<H>, in_memory: bool) -> Strategy {
         let has_log = in_memory && self.root.wal().is_some();
         let (durability, wish) = (self.store.placement(instance).durability, self.store.settings().commit);
-        Strategy::choose(durability, wish, has_log, instance.dataset_bytes(), self.in_commit)
+        let strategy = Strategy::choose(durability, wish, has_log, instance.dataset_bytes(), self.in_commit);
+        if strategy == Strategy::Unsynced {
+            self.root.note_unsynced();
+        }
+        strategy
     }
 
     /// Deducts a file of `bytes` from the free space and inodes.

@@ -52,6 +52,10 @@ pub(crate) struct Root<H: Handle = File> {
     pub(crate) origins: Origins<H>,
     /// Whether files are written past the page cache. Cleared when the filesystem refuses it.
     writes_through: AtomicBool,
+    /// A file may have been stored without a sync since the root was opened.
+    has_unsynced: AtomicBool,
+    /// What was stored before the root was opened is on the disk.
+    is_synced: AtomicBool,
     /// When the node's own files were last seen in the root; `None` if one was missing since.
     seen: Mutex<Option<Instant>>,
     pub(crate) dev: u64,
@@ -74,6 +78,24 @@ impl<H: Handle> Root<H> {
     /// Records that the filesystem does not support it.
     pub(crate) fn write_through_no_more(&self) {
         self.writes_through.store(false, Ordering::Relaxed);
+    }
+
+    /// Records that a file is about to be stored without a sync.
+    pub(crate) fn note_unsynced(&self) {
+        self.has_unsynced.store(true, Ordering::Release);
+    }
+
+    /// Whether every file that is stored is on the disk. The first call syncs what another process may have stored without a sync. `false`: nobody
+    /// can tell, and a file must be synced by itself.
+    pub(crate) fn is_all_synced(&self) -> Result<bool, Errno> {
+        if self.has_unsynced.load(Ordering::Acquire) || !self.filesystem.kind.syncs_as_a_whole() {
+            return Ok(false);
+        }
+        if !self.is_synced.load(Ordering::Acquire) {
+            self.trust.note(self.dir.sync_filesystem(&|| ())).inspect_err(|_| self.note_unsynced())?;
+            self.is_synced.store(true, Ordering::Release);
+        }
+        Ok(true)
     }
 
     /// Succeeds if this process may make directories in the root.
@@ -248,6 +270,8 @@ impl<H: Handle> Root<H> {
             wal: OnceLock::new(),
             origins: Origins::default(),
             writes_through: AtomicBool::new(true),
+            has_unsynced: AtomicBool::new(before.is_some_and(|before| before.has_unsynced.load(Ordering::Acquire))),
+            is_synced: AtomicBool::new(false),
             seen: Mutex::new(None),
             dev: stat.dev,
             ino: stat.ino,

@@ -29,6 +29,15 @@ impl<H: Handle> Survey<H> {
         Ok((stat.kind == Kind::File).then_some(StoredFile { file, stat }))
     }
 
+    /// Whether every file that the store has answered for is on the disk, whatever was asked of the store when it came. The first call may take as long
+    /// as the disk needs for all that is not written yet. `false`: [`StoredFile::sync`] and [`Self::sync_names`] have it on the disk.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn is_all_synced(&self) -> Result<bool, Errno> {
+        self.0.is_all_synced()
+    }
+
     /// Returns when the names in the directory of `path` are on the disk, and those of each directory above it.
     ///
     /// # Errors

@@ -102,3 +102,27 @@ fn a_file_is_sent_as_it_was_when_it_was_opened() {
     drop(socket);
     assert_eq!(receiving.join().unwrap(), dataset);
 }
+
+#[test]
+fn where_something_was_stored_without_a_sync_nobody_vouches_for_all() {
+    use std::sync::Arc;
+
+    use crate::Durability;
+    use crate::support::{Site, instance, pixels};
+
+    let site = Site::new();
+    site.commit(&instance("1.2.3", &pixels(1, 100))).unwrap();
+    let survey = site.store.survey().unwrap();
+    let is_whole = site.store.filesystem().kind.syncs_as_a_whole();
+    assert_eq!(survey.is_all_synced(), Ok(is_whole));
+    let mut placement = site.store.settings().placement();
+    placement.durability = Durability::None;
+    site.commit(&instance("1.2.4", &pixels(2, 100)).with_placement(Arc::new(placement))).unwrap();
+    assert_eq!(survey.is_all_synced(), Ok(false));
+    assert_eq!(site.store.survey().unwrap().is_all_synced(), Ok(false));
+    // The next process syncs what this one has not.
+    let settings = site.store.settings().clone();
+    drop((survey, site.store));
+    let (store, _) = Store::open(settings).unwrap();
+    assert_eq!(store.survey().unwrap().is_all_synced(), Ok(is_whole));
+}

@@ -1,8 +1,10 @@
 //! Storage commitment: what the node says of an instance is so when it says it, and it says it to the one who asked, whatever happens meanwhile.
 
 mod archive;
+mod beside;
 pub(crate) mod modality;
 mod states;
+mod truth;
 mod ways;
 
 use std::fs;
