@@ -59,7 +59,10 @@ impl Hub {
         let outcome = match attempt {
             Attempt::Answered(response) => self.answered(&owed, is_repetition, &response, now),
             Attempt::Impossible(why) => self.failed(&owed, None, why),
-            Attempt::NoFile(why) => self.dead(&owed, None, why),
+            Attempt::NoFile(why) => {
+                let _ = self.dead(&owed, None, why.clone());
+                Outcome::NoFile { path: owed.path.clone(), why }
+            }
             Attempt::Unreadable(why) => self.later(&owed, LATER, None, why),
             Attempt::Lost { why, counts: true } => self.failed(&owed, None, why),
             Attempt::Lost { why, counts: false } => self.later(&owed, lost(&owed), None, why),

@@ -241,6 +241,13 @@ pub enum Outcome {
         /// What failed.
         why: String,
     },
+    /// Its file was not there, or not what was stored. It is not tried again, unless the file is at another place by now: then the note means nothing.
+    NoFile {
+        /// Where the file was looked for, below the root.
+        path: PathBuf,
+        /// What failed.
+        why: String,
+    },
     /// It is not tried again.
     Dead {
         /// Of its answer.

@@ -1,9 +1,14 @@
 //! Notes of outcomes.
 
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use tidegate_database::PackedUid;
 
 use super::duties::{Duties, Item};
 use super::{DeliveryNote, DeliveryState, FILE_IS_GONE, Generation, Outcome, OwedKey, Slot, content};
+use crate::place::path_of;
 use crate::record::digest;
 
 /// The mark of the [`Generation`].
@@ -89,13 +94,34 @@ pub(crate) fn enter(duties: &mut Duties<'_>, db: &Connection, note: &DeliveryNot
             let failed = Change { attempts, due_ms: *due_ms, at_ms: note.at_ms, status: *status, why: Some(why) };
             change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Retrying, &failed)?;
         }
-        Outcome::Dead { status, why } => {
-            let attempts = found.attempts + 1;
-            let failed = Change { attempts, due_ms: 0, at_ms: note.at_ms, status: *status, why: Some(why) };
-            change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Dead, &failed)?;
-        }
+        Outcome::NoFile { path, .. } if path_now(db, slot.instance)? != *path => return Ok(false),
+        Outcome::NoFile { why, .. } => die(duties, db, note, (item, &found), None, why)?,
+        Outcome::Dead { status, why } => die(duties, db, note, (item, &found), *status, why)?,
     }
     Ok(true)
+}
+
+/// It is not tried again.
+fn die(
+    duties: &mut Duties<'_>,
+    db: &Connection,
+    note: &DeliveryNote,
+    (item, found): (Item, &Found),
+    status: Option<u16>,
+    why: &str,
+) -> Result<()> {
+    let attempts = found.attempts + 1;
+    let failed = Change { attempts, due_ms: 0, at_ms: note.at_ms, status, why: Some(why) };
+    change(duties, db, &note.key, (item, found.owed_ms), DeliveryState::Dead, &failed)
+}
+
+/// Where the file of an instance is by now.
+fn path_now(db: &Connection, instance: i64) -> Result<PathBuf> {
+    let sql = "SELECT directory.path, name, uid FROM instance JOIN directory ON directory.id = instance.directory WHERE instance.id = ?1";
+    db.prepare_cached(sql)?.query_row([instance], |row| {
+        let uid = PackedUid::from_bytes(row.get_ref(2)?.as_bytes()?).map_err(|_| rusqlite::Error::InvalidQuery)?;
+        Ok(path_of(row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?, &uid))
+    })
 }
 
 /// The delivery was made.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_catalogue::catch_up::{CatchUp, Depth};
-use tidegate_catalogue::{DeliveryState, EventKind, InstanceProgress, Record, State};
+use tidegate_catalogue::{
+    DeliveryNote, DeliveryState, EventKind, FILE_IS_GONE, InstanceProgress, Outcome, Record, State,
+};
 
 use super::completing::following;
 use super::delivering::{DELIVERED, record_to};
@@ -87,6 +89,26 @@ fn a_file_that_is_found_long_after_it_was_lost_waits_again() {
     let ways = &fixture.reader().instances(&records[0].sop_instance_uid, 9).unwrap()[0].deliveries;
     assert!(matches!(ways[0].progress, InstanceProgress::Delivered { .. }));
     assert!(matches!(ways[1].progress, InstanceProgress::Owed { state: DeliveryState::Waiting, .. }));
+}
+
+/// Whoever sends it has read its former place.
+#[test]
+fn a_file_that_is_moved_before_it_is_sent_is_not_given_up() {
+    let (mut fixture, model, records) = received(1);
+    let mut reader = fixture.reader();
+    let (generation, id) = (reader.generation().unwrap(), reader.destination("b").unwrap().unwrap().id);
+    let owed = reader.waiting(id, None, 9).unwrap().remove(0);
+    let place = Path::new("kept/by hand.dcm");
+    model.put(place, model.remove(&records[0].path).unwrap());
+    catch_up(&mut fixture, &model);
+    let mut looked_for = |fixture: &mut Fixture, path: &Path| {
+        let outcome = Outcome::NoFile { path: path.to_owned(), why: FILE_IS_GONE.to_owned() };
+        fixture.catalogue.note_deliveries(&[DeliveryNote { generation, key: owed.key, outcome, at_ms: 5 }]).unwrap()
+    };
+    assert_eq!(looked_for(&mut fixture, &owed.path), 0);
+    assert_eq!(waiting(&fixture, "b"), [place]);
+    assert_eq!(looked_for(&mut fixture, place), 1);
+    assert_eq!(waiting(&fixture, "b"), [] as [PathBuf; 0]);
 }
 
 /// A copy is a further file, and other content is news.
