@@ -85,6 +85,8 @@ impl CommitmentActor {
     fn go_on(&mut self, task: &mut Task) -> Stepped {
         if !std::mem::replace(&mut task.has_begun, true) {
             self.files.refresh();
+            let request = self.record.attempt(|requests| requests.request(task.id)).flatten();
+            task.evaluation.of_request(request.map_or(i64::MIN, |request| request.received_ms));
         }
         let open = match self.files.open() {
             Ok(open) => open,

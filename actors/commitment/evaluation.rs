@@ -17,6 +17,9 @@ const STEP: Duration = Duration::from_millis(20);
 /// Bytes that are read of a file at a time.
 pub(super) const BUFFER_BYTES: usize = 1 << 20;
 
+/// By so much, in milliseconds, the time of a change may be before that of the clock: the kernel takes it from its last tick.
+const COARSE_MS: i64 = 20;
+
 /// How files are looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -62,6 +65,8 @@ struct Chunk {
 /// An evaluation that is under way.
 pub(super) struct Evaluation {
     terms: Terms,
+    /// When the request was received: its files were read since.
+    received_ms: i64,
     /// Of the next chunk.
     position: u32,
     chunk: Option<Chunk>,
@@ -88,7 +93,13 @@ pub(super) enum Step {
 impl Evaluation {
     pub(super) fn new(terms: Terms) -> Self {
         let (doubtful, is_withheld, waits, waits_no_more) = (0, false, None, false);
-        Self { terms, position: 0, chunk: None, doubtful, is_withheld, waits, waits_no_more, gone: Vec::new() }
+        let (received_ms, gone) = (i64::MIN, Vec::new());
+        Self { terms, received_ms, position: 0, chunk: None, doubtful, is_withheld, waits, waits_no_more, gone }
+    }
+
+    /// The request was received then: what has not changed since need not be read again.
+    pub(super) fn of_request(&mut self, received_ms: i64) {
+        self.received_ms = received_ms;
     }
 
     /// The position of the references that are needed to go on; `None`: it has them.
@@ -158,7 +169,7 @@ impl Evaluation {
         let Some(chunk) = &mut self.chunk else { return Step::More };
         let began = Instant::now();
         while chunk.at.0 < chunk.references.len() {
-            chunk.look(self.terms, survey, buffer);
+            chunk.look(self.terms, self.received_ms, survey, buffer);
             if began.elapsed() >= STEP {
                 return Step::More;
             }
@@ -173,7 +184,7 @@ impl Evaluation {
 
 impl Chunk {
     /// Looks at the next file, or reads on in it.
-    fn look(&mut self, terms: Terms, survey: &Survey, buffer: &mut [u8]) {
+    fn look(&mut self, terms: Terms, received_ms: i64, survey: &Survey, buffer: &mut [u8]) {
         if let Some((mut reading, expected, file)) = self.reading.take() {
             match reading.step(buffer) {
                 Ok(None) => self.reading = Some((reading, expected, file)),
@@ -193,7 +204,7 @@ impl Chunk {
         let Some(file) = self.file_at(self.at).cloned() else { return self.conclude() };
         let begun = match self.ahead.take() {
             Some((place, begun)) if place == self.at => begun,
-            _ => self.begin(self.at, &file, terms, survey),
+            _ => self.begin(self.at, &file, (terms, received_ms), survey),
         };
         match begun {
             Ok(Begun::Whole) => {
@@ -204,7 +215,7 @@ impl Chunk {
                 self.reading = Some((*reading, digest, file));
                 let next = (self.at.0 + 1, 0);
                 let file = self.file_at(next);
-                self.ahead = file.map(|file| (next, self.begin(next, file, terms, survey)));
+                self.ahead = file.map(|file| (next, self.begin(next, file, (terms, received_ms), survey)));
             }
             Ok(Begun::Not(found)) => {
                 if found == Found::Gone {
@@ -222,9 +233,15 @@ impl Chunk {
         self.files[at].iter().filter(|file| sop_class.is(file.sop_class_uid.as_bytes())).nth(version)
     }
 
-    fn begin(&self, at: (usize, usize), file: &StoredFile, terms: Terms, survey: &Survey) -> Result<Begun, Errno> {
+    fn begin(
+        &self,
+        at: (usize, usize),
+        file: &StoredFile,
+        (terms, received_ms): (Terms, i64),
+        survey: &Survey,
+    ) -> Result<Begun, Errno> {
         let was_committed = self.references[at.0].outcome == Some(Outcome::Committed);
-        begin(survey, file, terms, was_committed)
+        begin(survey, file, terms, was_committed.then_some(received_ms))
     }
 
     /// The bytes are there: makes sure that they are on the disk. Whatever the settings are now, the file may have been stored without a sync, or
@@ -285,13 +302,15 @@ enum Begun {
 }
 
 /// Opens a file, and looks how far its length is proof enough.
-fn begin(survey: &Survey, known: &StoredFile, terms: Terms, was_committed: bool) -> Result<Begun, Errno> {
+/// `read_ms`: its content was read since then, and was what it should be.
+fn begin(survey: &Survey, known: &StoredFile, terms: Terms, read_ms: Option<i64>) -> Result<Begun, Errno> {
     let Some(file) = survey.stored(&known.path)? else { return Ok(Begun::Not(Found::Gone)) };
     if file.bytes() != known.bytes {
         return Ok(Begun::Not(Found::Changed));
     }
-    // The content was read when it was committed. A row that was made from the file has the length that the file had then.
-    if was_committed || !(terms.by_digest || known.is_from_disk) {
+    // A row that was made from the file has the length that the file had then.
+    let is_read = read_ms.is_some_and(|read_ms| file.changed_ms() < read_ms.saturating_sub(COARSE_MS));
+    if is_read || !(terms.by_digest || known.is_from_disk) {
         return Ok(Begun::Whole);
     }
     // A file that was moved here has brought its digest along.

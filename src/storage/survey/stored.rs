@@ -61,6 +61,11 @@ impl<H: Handle> StoredFile<H> {
         self.stat.bytes
     }
 
+    /// When its content, its metadata or its name last changed, in milliseconds since 1970. No process can set this time.
+    pub fn changed_ms(&self) -> i64 {
+        self.stat.changed_ms()
+    }
+
     /// What it says of itself.
     pub fn recorded(&self) -> Option<Recorded> {
         Recorded::read(&self.file)

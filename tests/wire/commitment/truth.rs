@@ -81,6 +81,31 @@ fn a_file_in_the_place_of_another_brings_no_digest_of_its_own() {
     assert_eq!((report.committed, report.failed), (vec![uid(2)], vec![(uid(0), 0x0110), (uid(1), 0x0112)]));
 }
 
+/// What was read for a former look is read again if it has changed since.
+#[test]
+fn a_file_that_gets_other_bytes_before_the_report_is_not_committed() {
+    let node = Node::start(&[("TIDEGATE__COMMITMENT__VERIFY", "digest")]);
+    store(&node, 0..3);
+    has_caught_up(&node);
+    wait_for(&catalogue::file(&node), 3, 0);
+    std::thread::sleep(Duration::from_millis(50));
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    assert_eq!(ask(&mut wire, &of_ct("1.5.4", &[&uid(0), &uid(1), &uid(2)])), 0);
+    wire.release();
+    node.logged(&["commitment report waits until the peer associates again"]);
+    let path = |number: u32| node.storage().join(format!("1.2.3/1.2.3.4/1.2.3.4.{number}.dcm"));
+    // In place, and by a file of the same length that has no digest.
+    for (number, place) in [(0, path(0)), (1, node.storage().join("other.dcm"))] {
+        let mut bytes = fs::read(path(number)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&place, bytes).unwrap();
+        fs::rename(&place, path(number)).unwrap();
+    }
+    let (mut wire, _) = Wire::associate(node.address(), with_commitment());
+    let report = report(&mut wire, Some(0));
+    assert_eq!((report.committed, report.failed), (vec![uid(2)], vec![(uid(0), 0x0110), (uid(1), 0x0110)]));
+}
+
 /// Time that the process has spent on a processor.
 fn spent(node: &Node) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
