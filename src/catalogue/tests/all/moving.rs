@@ -101,7 +101,7 @@ fn a_file_that_is_moved_before_it_is_sent_is_not_given_up() {
     let place = Path::new("kept/by hand.dcm");
     model.put(place, model.remove(&records[0].path).unwrap());
     catch_up(&mut fixture, &model);
-    let mut looked_for = |fixture: &mut Fixture, path: &Path| {
+    let looked_for = |fixture: &mut Fixture, path: &Path| {
         let outcome = Outcome::NoFile { path: path.to_owned(), why: FILE_IS_GONE.to_owned() };
         fixture.catalogue.note_deliveries(&[DeliveryNote { generation, key: owed.key, outcome, at_ms: 5 }]).unwrap()
     };
