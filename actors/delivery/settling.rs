@@ -60,7 +60,7 @@ impl Hub {
             Attempt::Answered(response) => self.answered(&owed, is_repetition, &response, now),
             Attempt::Impossible(why) => self.failed(&owed, None, why),
             Attempt::NoFile(why) => {
-                let _ = self.dead(&owed, None, why.clone());
+                self.give_up(&owed, None, &why);
                 Outcome::NoFile { path: owed.path.clone(), why }
             }
             Attempt::Unreadable(why) => self.later(&owed, LATER, None, why),
@@ -132,8 +132,14 @@ impl Hub {
     }
 
     fn dead(&mut self, owed: &Owed, status: Option<u16>, why: String) -> Outcome {
+        self.give_up(owed, status, &why);
+        Outcome::Dead { status, why }
+    }
+
+    /// Counts and tells that an instance is not tried again.
+    fn give_up(&mut self, owed: &Owed, status: Option<u16>, why: &str) {
         self.figures.dead.increment();
-        self.figures.note_error(&why);
+        self.figures.note_error(why);
         let topic = Topic::Amiss(Class::Refusal);
         let worth = self.gauges.incidents.worth_a_line_about(topic, "delivery_dead", NO_PEER, (&self.name, status));
         if let Some(unlogged) = worth {
@@ -148,7 +154,6 @@ impl Hub {
                 "instance not delivered, and not tried again"
             );
         }
-        Outcome::Dead { status, why }
     }
 
     /// The destination has judged an instance: it is there.

@@ -277,10 +277,9 @@ impl SinkActor {
             self.down = None; // an operator wants it tried now
         }
         let now_ms = clock_ms();
-        let until_ms = row.due_ms.map(|due_ms| due_until(due_ms, now_ms, LONGEST_WAIT));
-        let until_ms = until_ms.filter(|until_ms| row.due_ms.is_some_and(|due_ms| due_ms <= *until_ms));
-        if let Some(until_ms) = until_ms.filter(|_| wants_page && row.gone_ms.is_none()) {
-            self.page.read(reader, generation, (row.id, until_ms))?;
+        let due_ms = row.due_ms.filter(|due_ms| put_off(*due_ms, now_ms, LONGEST_WAIT).is_zero());
+        if let Some(due_ms) = due_ms.filter(|_| wants_page && row.gone_ms.is_none()) {
+            self.page.read(reader, generation, (row.id, due_until(due_ms, now_ms, LONGEST_WAIT)))?;
         }
         self.row = Some((row, generation));
         Ok(true)
